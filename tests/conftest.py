@@ -1,0 +1,37 @@
+"""What every test relies on: CPU, a compilation cache that outlives the run, no windows, measurements by request."""
+
+import os
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+# Set before JAX loads, and through the environment so that subprocesses of the tests inherit it.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+_DATA = os.environ.get("RELEO_DATA_DIR")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips the tests marked `realdata` where the measurements are not at hand."""
+    if _DATA:
+        return
+    skip = pytest.mark.skip(reason="RELEO_DATA_DIR is not set")
+    for item in items:
+        if "realdata" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> pathlib.Path:
+    """Folder of the real measurements; the test that asks for it carries the mark `realdata`."""
+    if not _DATA:
+        pytest.skip("RELEO_DATA_DIR is not set")
+    folder = pathlib.Path(_DATA)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"expected RELEO_DATA_DIR to name a folder, got {_DATA}; correct or unset it")
+    return folder
