@@ -30,7 +30,7 @@ def table_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.npz")))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def table(name: str) -> dict[str, np.ndarray]:
     """Reads a table of published figures.
 
@@ -97,8 +97,8 @@ def resolve(values: np.ndarray, wavelengths: Any = None) -> np.ndarray:
     columns = np.asarray(values, dtype=np.float64)
     if columns.ndim == 0 or columns.shape[-1] != DEFAULT_WAVELENGTHS.size:
         raise ValueError(
-            f"expected values on the 400-2500 nm grid in 1 nm steps, shape (..., {DEFAULT_WAVELENGTHS.size}), got shape "
-            f"{columns.shape}; interpolate them to `physics.data.DEFAULT_WAVELENGTHS` first"
+            f"expected values on the 400-2500 nm grid in 1 nm steps, shape (..., 2101), got "
+            f"shape {columns.shape}; interpolate them to `physics.data.DEFAULT_WAVELENGTHS` first"
         )
     grid = concrete_wavelengths(wavelengths)
     if grid is DEFAULT_WAVELENGTHS:
