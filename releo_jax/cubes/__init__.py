@@ -1,0 +1,43 @@
+"""Images in, images out: the cube convention, its readers, writers, blocks and simulated scenes.
+
+The cube
+--------
+Every reader returns, and every writer takes, an `xarray.Dataset` with dimensions `(time, band, y, x)`:
+
+=====================  ==========================  ========================================================================
+variable               dimensions                  content
+=====================  ==========================  ========================================================================
+`reflectance`          (time, band, y, x)          float32, unit 1, surface reflectance factor; dask-backed (lazy);
+                                                   NaN where the file holds nothing
+`mask`                 (time, band, y, x)          uint8 CF flags, 0 = usable; bits 1 `nodata`, 2 `saturated`,
+                       or (time, y, x)             4 `cloud_or_shadow_or_snow`, 8 `invalid_value`
+                                                   (NaN, negative or above 1.5, or without angles)
+`sun_zenith`           (time,) or (time, y, x)     float32, degrees from the vertical
+`view_zenith`          (time,) or (time, y, x)     float32, degrees from the vertical
+`relative_azimuth`     (time,) or (time, y, x)     float32, degrees, azimuth of the sensor minus azimuth of the sun
+=====================  ==========================  ========================================================================
+
+Coordinates: `time` (datetime64, UTC), `band` (names `B01` ... `B12`, `B8A`), `y` and `x` (centres of the pixels, in the
+unit of the CRS), `spatial_ref` (CRS and transform as rioxarray writes them: `cube.rio.crs`, `cube.rio.transform()`).
+Where the dates come from different satellites, `sensor` is a coordinate along `time`.
+
+Attributes: `sensor` (`sentinel2a`, `sentinel2b`, `sentinel2c`; absent if nothing says which), and where the source
+tells them `product`, `processing_baseline`, `resampling`, `source`.
+
+Results carry the same `time`, `y`, `x` and `spatial_ref`, one variable `(time, y, x)` a figure:
+`leaf_area_index_mean`, `leaf_area_index_std`, `leaf_area_index_q05`, ..., `leaf_area_index_flag`.
+
+From a file to a file, one block at a time
+------------------------------------------
+    cube = open_cube("S2A_MSIL2A_....SAFE", bands=("B03", "B04", "B8A"))
+    layers = {"leaf_area_index_mean": Layer(attrs={"units": "1", "long_name": "leaf area index"})}
+    with BlockWriter("lai.tif", cube, layers) as writer:
+        for window in blocks(cube):
+            block = load_block(cube, window)            # (pixel, band) arrays
+            writer.write(window, {"leaf_area_index_mean": retrieve(block)})
+
+Nothing appears under the name of the target before the last block is in it. Every problem that the user can solve is
+a `releo_jax.errors.ReleoError`.
+"""
+
+from __future__ import annotations
