@@ -53,9 +53,8 @@ types: $(VENV)/.stamp-dev  ## Checks types
 docs: $(VENV)/.stamp-docs  ## Builds the documentation into site/
 	$(BIN)/mkdocs build --strict
 
-examples: $(VENV)/.stamp-examples  ## Executes every example as a notebook
-	@for example in examples/*.py; do echo "== $$example"; \
-		$(BIN)/jupytext --quiet --to ipynb --execute --output "$$(mktemp -d)/$$(basename "$$example" .py).ipynb" "$$example" || exit 1; done
+examples: $(VENV)/.stamp-run  ## Executes every example
+	@for example in examples/*.py; do echo "== $$example"; $(BIN)/python "$$example"; done
 
 wheel: $(VENV)/.stamp-run  ## Builds the wheel into dist/
 	@mkdir -p dist && rm -f dist/*.whl
