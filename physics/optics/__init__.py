@@ -1,0 +1,1 @@
+"""Optics: PROSPECT, SAIL, soils, sensors."""

@@ -1,0 +1,97 @@
+"""Hot spot: leaves seen from near the sun's direction are the leaves that are lit.
+
+The probability that a leaf at relative depth x (0 top, 1 bottom) is both lit and seen is (Kuusk 1991)
+
+    P(x) = exp(-(k_s + k_o) L x + L sqrt(k_s k_o) c (1 - exp(-x / c))),    c = s_L (k_s + k_o) / (2 d),
+
+with d the distance between the two directions and s_L the hot spot parameter; c = 0: independent beams, c infinite:
+the beams coincide. The sunlit and seen part of the layer is L times the integral of P, of the soil P(1).
+
+References:
+    Kuusk 1991, in Photon-Vegetation Interactions, Springer, 139.
+    Verhoef et al. 2007, IEEE Trans. Geosci. Remote Sens. 45, 1808 (the 20-step scheme).
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from physics.numerics import one_minus_exp_over, safe_sqrt, saturating
+from physics.optics.geometry import SunView
+
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(20)
+_NODES, _WEIGHTS = 0.5 * (_NODES + 1.0), 0.5 * _WEIGHTS
+
+
+def direction_distance(sun_view: SunView, azimuth: Array) -> Array:
+    """Distance d between sun and view directions, sqrt(tan² s + tan² o - 2 tan s tan o cos psi), `(*batch)`.
+
+    Written as a sum of squares: never the root of a negative number. At d = 0 it has a cusp; its slope there is 0.
+    """
+    sun, view = jnp.tan(sun_view.sun_zenith), jnp.tan(sun_view.view_zenith)
+    return safe_sqrt((sun - view) ** 2 + 4.0 * sun * view * jnp.sin(0.5 * azimuth) ** 2)
+
+
+def hot_spot_integral(
+    sun_extinction: Array, view_extinction: Array, depth: Array, hot_spot: Array, sun_view: SunView, azimuth: Array
+) -> tuple[Array, Array]:
+    """Sunlit and seen leaf area `L * integral of P` and soil fraction `P(1)`, by Gauss quadrature.
+
+    Args:
+        sun_extinction, view_extinction, depth, hot_spot, azimuth: `(*batch)`.
+        sun_view: fields `(*batch)`.
+
+    Returns:
+        Two arrays `(*batch)`. Error below 1e-6 relative over the range of `Canopy`.
+
+    Equation:
+        P falls within 1 / ((k_s + k_o) L) and 1 / c of the top, so the nodes are crowded there: x = (e^(g s) - 1) /
+        (e^g - 1) with e^g about the steeper of the two. The substitution is held constant in derivatives.
+    """
+    total = (sun_extinction + view_extinction) * depth
+    correlated = depth * jnp.sqrt(sun_extinction * view_extinction)
+    distance = direction_distance(sun_view, azimuth)
+    # at the very same direction P jumps from s_L = 0 (independent) to s_L > 0 (coincident): no slope in between
+    same = distance < 1e-6
+    scale = hot_spot * (sun_extinction + view_extinction) / (2.0 * jnp.where(same, 1.0, distance))
+    scale = jnp.where(same, jnp.where(hot_spot > 0, 1e6, 0.0), scale)
+
+    steepness = jax.lax.stop_gradient(total + jnp.minimum(1.0 / jnp.maximum(scale, 1e-3), 1e3))
+    growth = jnp.log1p(steepness)[..., None]
+    grown = jnp.exp(growth * jnp.asarray(_NODES, total.dtype))
+    x = (grown - 1.0) / jnp.expm1(growth)
+    weights = growth * grown / jnp.expm1(growth) * jnp.asarray(_WEIGHTS, total.dtype)
+
+    def probability(x: Array) -> Array:
+        return jnp.exp(-total[..., None] * x + correlated[..., None] * saturating(x, scale[..., None]))
+
+    both_ways = probability(jnp.ones_like(x[..., :1]))[..., 0]
+    return depth * (weights * probability(x)).sum(axis=-1), both_ways
+
+
+def hot_spot_integral_legacy(
+    sun_extinction: Array, view_extinction: Array, depth: Array, hot_spot: Array, sun_view: SunView, azimuth: Array
+) -> tuple[Array, Array]:
+    """The same by the 20-step scheme of the classical codes (P between steps taken as one exponential).
+
+    Up to 5e-4 off in reflectance. For comparison with published results only.
+    """
+    total = (sun_extinction + view_extinction) * depth
+    correlated = depth * jnp.sqrt(sun_extinction * view_extinction)
+    distance = direction_distance(sun_view, azimuth)
+    flat = hot_spot <= 0
+    alpha = 2.0 * distance / ((sun_extinction + view_extinction) * jnp.where(flat, 1.0, hot_spot))
+    alpha = jnp.clip(jnp.where(flat, 1e12, alpha), 1e-6, 1e12)[..., None]
+
+    steps = np.arange(1, 20)
+    x = -jnp.log1p(steps * 0.05 * jnp.expm1(-alpha)) / alpha
+    one = jnp.ones_like(x[..., :1])
+    x = jnp.concatenate([0.0 * one, x, one], axis=-1)
+    exponent = -total[..., None] * x + correlated[..., None] * x * one_minus_exp_over(alpha * x)
+    probability = jnp.exp(exponent)
+    # mean of an exponential between two steps
+    mean = probability[..., :-1] * one_minus_exp_over(exponent[..., :-1] - exponent[..., 1:])
+    return depth * (mean * (x[..., 1:] - x[..., :-1])).sum(axis=-1), probability[..., -1]
