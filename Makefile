@@ -51,7 +51,7 @@ types: $(VENV)/.stamp-dev  ## Checks types
 	$(BIN)/mypy
 
 docs: $(VENV)/.stamp-docs  ## Builds the documentation into site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 examples: $(VENV)/.stamp-run  ## Executes every example
 	@for example in examples/*.py; do echo "== $$example"; $(BIN)/python "$$example"; done
