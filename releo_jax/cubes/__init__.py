@@ -4,9 +4,9 @@ The cube
 --------
 Every reader returns, and every writer takes, an `xarray.Dataset` with dimensions `(time, band, y, x)`:
 
-=====================  ==========================  ========================================================================
+=====================  ==========================  ====================================================================
 variable               dimensions                  content
-=====================  ==========================  ========================================================================
+=====================  ==========================  ====================================================================
 `reflectance`          (time, band, y, x)          float32, unit 1, surface reflectance factor; dask-backed (lazy);
                                                    NaN where the file holds nothing
 `mask`                 (time, band, y, x)          uint8 CF flags, 0 = usable; bits 1 `nodata`, 2 `saturated`,
@@ -15,7 +15,7 @@ variable               dimensions                  content
 `sun_zenith`           (time,) or (time, y, x)     float32, degrees from the vertical
 `view_zenith`          (time,) or (time, y, x)     float32, degrees from the vertical
 `relative_azimuth`     (time,) or (time, y, x)     float32, degrees, azimuth of the sensor minus azimuth of the sun
-=====================  ==========================  ========================================================================
+=====================  ==========================  ====================================================================
 
 Coordinates: `time` (datetime64, UTC), `band` (names `B01` ... `B12`, `B8A`), `y` and `x` (centres of the pixels, in the
 unit of the CRS), `spatial_ref` (CRS and transform as rioxarray writes them: `cube.rio.crs`, `cube.rio.transform()`).
@@ -41,3 +41,34 @@ a `releo_jax.errors.ReleoError`.
 """
 
 from __future__ import annotations
+
+from releo_jax.cubes.blocks import Block, Window, blocks, load_block, missing_bands
+from releo_jax.cubes.convention import ANGLES, BANDS, SENSORS, Flag, sensor_name
+from releo_jax.cubes.opening import open_cube
+from releo_jax.cubes.sentinel2 import CLEAR, SCENE_CLASSES, open_sentinel2
+from releo_jax.cubes.streaming import BlockWriter, Layer
+from releo_jax.cubes.tables import read_table
+from releo_jax.cubes.writing import write_cog, write_cube, write_table
+
+__all__ = [
+    "ANGLES",
+    "BANDS",
+    "CLEAR",
+    "SCENE_CLASSES",
+    "SENSORS",
+    "Block",
+    "BlockWriter",
+    "Flag",
+    "Layer",
+    "Window",
+    "blocks",
+    "load_block",
+    "missing_bands",
+    "open_cube",
+    "open_sentinel2",
+    "read_table",
+    "sensor_name",
+    "write_cog",
+    "write_cube",
+    "write_table",
+]

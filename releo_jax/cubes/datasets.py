@@ -1,0 +1,232 @@
+"""Cubes in NetCDF files and Zarr stores: our own, and the commonest layouts of others."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from rasterio.transform import Affine
+
+from releo_jax.cubes.checks import check_cube, check_samples
+from releo_jax.cubes.convention import (
+    ANGLES,
+    assemble,
+    band_name,
+    choose_angles,
+    choose_bands,
+    sensor_name,
+)
+from releo_jax.cubes.rasters import CHUNK
+from releo_jax.cubes.sentinel2 import CLEAR, scene_flags
+from releo_jax.cubes.values import Coding, check_integers, decode, fill_values, saturated_values
+from releo_jax.errors import ReleoError
+
+_RENAMED = {"t": "time", "date": "time", "bands": "band", "lat": "y", "lon": "x", "latitude": "y", "longitude": "x"}
+_REFLECTANCE = ("reflectance", "band_data", "rrs", "boa", "data")
+_DIMS = ("time", "band", "y", "x")
+
+
+def is_dataset(path: Path) -> bool:
+    """Whether a path is a NetCDF file or a Zarr store."""
+    if path.is_dir():
+        return path.suffix == ".zarr" or (path / "zarr.json").exists() or (path / ".zgroup").exists()
+    return path.suffix.lower() in (".nc", ".nc4", ".cdf", ".h5")
+
+
+def open_dataset(
+    path: str | os.PathLike[str],
+    *,
+    sensor: str | None = None,
+    scale: float | None = None,
+    offset: float | None = None,
+    bands: Sequence[str] | None = None,
+    angles: Mapping[str, float | None] | None = None,
+    clear: Sequence[int] = CLEAR,
+) -> xr.Dataset:
+    """Opens a NetCDF file or Zarr store as a cube.
+
+    Our own cubes come back as they were written. Of others, reflectance is a variable `reflectance` or `band_data`
+    with a dimension of bands, or one variable a band (`B02`, `S2-L2A-B02`); the scene classification is `scl`; angles
+    are variables over nothing, `time`, or `(time, y, x)`, in degrees.
+
+    Args:
+        path: file or store.
+        sensor: the sensor; None to take it from the file (attribute `sensor`, or names of products, `S2A_MSIL2A_...`).
+        scale: reflectance = (number + offset) / scale; None to take both from the file's own attributes.
+        offset: see `scale`.
+        bands: bands to read, None for all.
+        angles: angles in degrees, which win over those found.
+        clear: classes of the scene classification that are clear.
+
+    Raises:
+        ReleoError: something is missing, damaged, or does not fit.
+    """
+    path = Path(path)
+    stored = _open(path)
+    raw = _bands(stored, path)
+    chosen = choose_bands([str(name) for name in raw["band"].values], bands, str(path))
+    raw = _chunked(raw.sel(band=list(chosen)))
+    if "mask" in stored and scale is None and raw.dtype == np.float32 and "flag_meanings" in stored["mask"].attrs:
+        reflectance, mask, coding = raw, _pick(stored["mask"], chosen, raw), Coding()
+    else:
+        coding = _coding(raw, scale, offset, str(path))
+        reflectance, mask = decode(raw, coding)
+        classes = next((stored[name] for name in ("scl", "SCL") if name in stored), None)
+        if classes is not None:
+            mask = mask | scene_flags(_pick(classes, chosen, raw), clear)
+    found = {
+        name: _pick(stored[name], chosen, raw) for name in (*ANGLES, "sun_azimuth", "view_azimuth") if name in stored
+    }
+    attrs = {
+        name: stored.attrs[name]
+        for name in ("sensor", "product", "processing_baseline", "resampling", "clear_scene_classes", "sun_azimuth")
+        if name in stored.attrs
+    }
+    cube = assemble(
+        reflectance.transpose(*_DIMS),
+        mask.transpose(*_DIMS, missing_dims="ignore"),
+        choose_angles(found, angles or {}, str(path)),
+        crs=_crs(stored),
+        transform=_transform(stored),
+        attrs={**attrs, "source": path.name},
+    )
+    cube = _with_sensor(cube, stored, sensor)
+    cube.set_close(stored.close)
+    check_cube(cube)
+    check_samples(cube, coding.scale, str(path))
+    return cube
+
+
+def _open(path: Path) -> xr.Dataset:
+    """The stored dataset with the convention's names of dimensions; numbers as they are stored."""
+    if path.is_file() and not path.stat().st_size:
+        raise ReleoError(f"{path}: the file is empty; copy or download it again")
+    try:
+        if path.is_dir():
+            consolidated = (path / ".zmetadata").exists()
+            stored = xr.open_zarr(path, chunks=None, mask_and_scale=False, consolidated=consolidated)
+        else:
+            stored = xr.open_dataset(path, engine="netcdf4", mask_and_scale=False)
+    except (OSError, ValueError, KeyError) as error:
+        detail = " ".join(str(error).split())[:120]
+        raise ReleoError(
+            f"{path}: cannot be read ({detail}); the file is truncated, damaged or of another kind: copy it again"
+        ) from error
+    names = {old: new for old, new in _RENAMED.items() if old in stored.dims and new not in stored.dims}
+    return stored.rename(names)
+
+
+def _bands(stored: xr.Dataset, path: Path) -> xr.DataArray:
+    """The variable or variables that hold reflectance, as one array with named bands."""
+    for name in _REFLECTANCE:
+        if name in stored and "band" in stored[name].dims:
+            raw = stored[name]
+            labels = raw["band"].values if "band" in raw.coords else raw.attrs.get("long_name", ())
+            labels = [labels] if isinstance(labels, str) else list(labels)
+            names = [band_name(label) for label in labels]
+            unknown = [str(label) for label, band in zip(labels, names, strict=True) if band is None]
+            if unknown or len(names) != raw.sizes["band"] or len(set(names)) != len(names):
+                raise ReleoError(
+                    f"{path}: bands of {name} are named {labels}; expected B02, B8A, ..., each once: rename them"
+                )
+            raw = raw.assign_coords(band=names)
+            break
+    else:
+        single = {band_name(str(name)): str(name) for name in stored.data_vars if {"y", "x"} <= set(stored[name].dims)}
+        single.pop(None, None)
+        if not single:
+            raise ReleoError(
+                f"{path}: no variable holds reflectance; expected reflectance(time, band, y, x), or one variable a "
+                f"band (B02, ...); found {', '.join(map(str, stored.data_vars)) or 'nothing'}"
+            )
+        arrays = [stored[name].drop_vars("band", errors="ignore") for name in single.values()]
+        stacked = xr.Variable.concat([array.variable for array in arrays], dim="band")
+        raw = xr.DataArray(stacked, coords={**arrays[0].coords, "band": list(single)})
+    missing = {"y", "x"} - set(raw.dims)
+    if missing or set(raw.dims) - set(_DIMS):
+        raise ReleoError(f"{path}: expected dimensions (time, band, y, x), got {raw.dims}; rename or select")
+    if "time" not in raw.dims:
+        when = raw.coords["time"].values if "time" in raw.coords else np.datetime64("NaT", "ns")
+        raw = raw.drop_vars("time", errors="ignore").expand_dims(time=[when])
+    for name in ("y", "x", "time"):
+        if name not in raw.coords:
+            raise ReleoError(f"{path}: no coordinate {name}; add the coordinates of the pixels and dates")
+    if raw["time"].dtype.kind != "M":
+        raise ReleoError(f"{path}: expected dates in time, got {raw['time'].dtype}; write it as CF time")
+    return raw.transpose(*_DIMS)
+
+
+def _chunked(array: xr.DataArray) -> xr.DataArray:
+    """The array in chunks of one date, at most `CHUNK` squared numbers, in multiples of the chunks it is stored in."""
+    stored = array.encoding.get("preferred_chunks", {})
+    sides = {}
+    for name in ("y", "x"):
+        own = min(stored.get(name, CHUNK), CHUNK)
+        sides[name] = min(CHUNK // own * own, array.sizes[name])
+    bands = max(1, CHUNK**2 // (sides["y"] * sides["x"]))
+    return array.chunk({"time": 1, "band": min(bands, array.sizes["band"]), **sides})
+
+
+def _pick(variable: xr.DataArray, bands: Sequence[str], raw: xr.DataArray) -> xr.DataArray:
+    """A variable beside reflectance: its bands chosen, its chunks those of reflectance, its fill values NaN."""
+    if "band" in variable.dims:
+        variable = variable.sel(band=list(bands))
+    chunks = dict(zip(raw.dims, raw.chunks or (), strict=False))
+    variable = variable.chunk({name: chunks[name] for name in variable.dims if name in chunks})
+    fill = variable.attrs.get("_FillValue")
+    if variable.dtype.kind == "f" and fill is not None and np.isfinite(fill):
+        variable = variable.where(variable != fill)
+    kept = [name for name in variable.coords if name not in _DIMS]
+    return variable.drop_vars(kept)
+
+
+def _coding(raw: xr.DataArray, scale: float | None, offset: float | None, where: str) -> Coding:
+    attrs = {**raw.encoding, **raw.attrs}
+    declared = attrs.get("_FillValue", attrs.get("missing_value"))
+    nodata = fill_values(raw.dtype, None if declared is None else float(np.ravel(declared)[0]))
+    saturated = saturated_values(raw.dtype)
+    if scale is None and "scale_factor" in attrs:
+        factor = float(attrs["scale_factor"])
+        own = float(attrs.get("add_offset", 0.0)) / factor
+        return Coding(1.0 / factor, own if offset is None else offset, nodata, saturated)
+    check_integers(raw.dtype, scale, where)
+    return Coding(scale or 1.0, offset or 0.0, nodata, saturated)
+
+
+def _crs(stored: xr.Dataset) -> Any:
+    for name in ("spatial_ref", "crs"):
+        if name in stored.variables:
+            attrs = stored[name].attrs
+            text = attrs.get("crs_wkt") or attrs.get("spatial_ref")
+            if text:
+                return text
+    return stored.attrs.get("crs")
+
+
+def _transform(stored: xr.Dataset) -> Affine | None:
+    """The transform that rioxarray or GDAL wrote, which holds the pixel size of an image of one pixel too."""
+    text = stored["spatial_ref"].attrs.get("GeoTransform") if "spatial_ref" in stored.variables else None
+    return Affine.from_gdal(*(float(part) for part in text.split())) if text else None
+
+
+def _with_sensor(cube: xr.Dataset, stored: xr.Dataset, sensor: str | None) -> xr.Dataset:
+    """The cube with its sensor: as given, as an attribute says, or from the names of products, date by date."""
+    if sensor is None and "sensor" in cube.attrs:
+        sensor = cube.attrs["sensor"]
+    if sensor is not None:
+        return cube.assign_attrs(sensor=sensor_name(sensor))
+    for name in ("sensor", "scene_id", "product_id", "productid", "product"):
+        if name in stored and stored[name].dims == ("time",):
+            found = [re.match(r"(?:sentinel-?2|S2)([ABC])", str(text), re.IGNORECASE) for text in stored[name].values]
+            names = [f"sentinel2{match.group(1).lower()}" for match in found if match]
+            if len(names) != len(found):
+                continue
+            if len(set(names)) == 1:
+                return cube.assign_attrs(sensor=names[0])
+            return cube.assign_coords(sensor=("time", names))
+    return cube

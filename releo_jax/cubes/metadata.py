@@ -1,0 +1,194 @@
+"""The metadata of a Sentinel-2 Level-2A product: `MTD_MSIL2A.xml` and the granule's `MTD_TL.xml`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError
+
+import numpy as np
+from defusedxml import ElementTree
+from defusedxml.common import DefusedXmlException
+
+from releo_jax.cubes.angles import STEP, AngleGrids, directions, fill_nearest, mean_direction
+from releo_jax.cubes.convention import BANDS, sensor_name
+from releo_jax.cubes.values import Coding
+from releo_jax.errors import ReleoError
+
+
+@dataclasses.dataclass(frozen=True)
+class Product:
+    """What the product's metadata tell.
+
+    `offsets` are in stored units by band: reflectance = (number + offset) / quantification.
+    """
+
+    name: str
+    sensor: str
+    baseline: str
+    start: np.datetime64
+    quantification: float
+    offsets: dict[str, float]
+    nodata: tuple[float, ...]
+    saturated: tuple[float, ...]
+
+    def coding(self, bands: tuple[str, ...]) -> Coding:
+        """How the bands store reflectance."""
+        return Coding(
+            scale=self.quantification,
+            offset=tuple(self.offsets.get(band, 0.0) for band in bands),
+            nodata=self.nodata,
+            saturated=self.saturated,
+        )
+
+
+def read_product(path: Path) -> Product:
+    """Reads `MTD_MSIL2A.xml`.
+
+    Raises:
+        ReleoError: the file is damaged, or an element that is needed is not in it.
+    """
+    root = _parse(path)
+    baseline = _text(root, "PROCESSING_BASELINE", path)
+    offsets = {
+        BANDS[int(node.get("band_id", "-1"))]: _as_number(node.text, "BOA_ADD_OFFSET", path)
+        for node in root.iter("BOA_ADD_OFFSET")
+        if 0 <= int(node.get("band_id", "-1")) < len(BANDS)
+    }
+    if not offsets and _version(baseline) >= (4, 0):
+        raise ReleoError(
+            f"{path}: processing baseline {baseline} without BOA_ADD_OFFSET, which came with 04.00; "
+            "the metadata are incomplete: download the product again"
+        )
+    special = {
+        _text(node, "SPECIAL_VALUE_TEXT", path).upper(): _number(node, "SPECIAL_VALUE_INDEX", path)
+        for node in root.iter("Special_Values")
+    }
+    return Product(
+        name=_optional(root, "PRODUCT_URI") or path.parent.name,
+        sensor=sensor_name(_text(root, "SPACECRAFT_NAME", path)),
+        baseline=baseline,
+        start=_time(_text(root, "PRODUCT_START_TIME", path)),
+        quantification=_number(root, "BOA_QUANTIFICATION_VALUE", path),
+        offsets=offsets,
+        nodata=(special.get("NODATA", 0.0),),
+        saturated=(special.get("SATURATED", 65535.0),),
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tile:
+    """What the granule's metadata tell; `start` is None where they do not give the time of sensing."""
+
+    crs: str
+    start: np.datetime64 | None
+    angles: AngleGrids
+
+
+def read_tile(path: Path) -> Tile:
+    """Reads `MTD_TL.xml`: CRS, time, and the angle grids.
+
+    The viewing directions of all bands and detectors are averaged as vectors, node by node; nodes outside the swath
+    take the nearest one inside.
+
+    Raises:
+        ReleoError: the file is damaged, or an element that is needed is not in it.
+    """
+    root = _parse(path)
+    sensed = _optional(root, "SENSING_TIME")
+    sun_grid = root.find(".//Sun_Angles_Grid")
+    if sun_grid is not None:
+        sun, step = _directions(sun_grid, path)
+    else:
+        sun, step = _mean(root, "Mean_Sun_Angle", path), (STEP, STEP)
+    views = [_directions(node, path) for node in root.iter("Viewing_Incidence_Angles_Grids")]
+    known = [(grid, step) for grid, step in views if np.isfinite(grid).any()]
+    if known:
+        view = mean_direction([grid for grid, _ in known])
+        step = known[0][1]
+    else:
+        view = _mean(root, "Mean_Viewing_Incidence_Angle", path)
+    return Tile(
+        crs=_text(root, "HORIZONTAL_CS_CODE", path),
+        start=None if sensed is None else _time(sensed),
+        angles=AngleGrids(sun=fill_nearest(sun), view=fill_nearest(view), step=step),
+    )
+
+
+def _directions(node: Element, path: Path) -> tuple[np.ndarray, tuple[float, float]]:
+    """Directions `(3, row, column)` of one grid of zeniths and azimuths, and the distance of its nodes."""
+    zenith, azimuth = _find(node, "Zenith", path), _find(node, "Azimuth", path)
+    step = _number(zenith, "ROW_STEP", path), _number(zenith, "COL_STEP", path)
+    return directions(_values(zenith, path), _values(azimuth, path)), step
+
+
+def _values(node: Element, path: Path) -> np.ndarray:
+    rows = [
+        np.array([_as_number(text, "VALUES", path) for text in (row.text or "").split()]) for row in node.iter("VALUES")
+    ]
+    if not rows or len({row.size for row in rows}) != 1 or not rows[0].size:
+        raise ReleoError(f"{path}: the angle grid under {node.tag} is not rectangular; download the product again")
+    return np.stack(rows)
+
+
+def _mean(root: Element, tag: str, path: Path) -> np.ndarray:
+    """Mean of the directions under a tag, as a grid of one node."""
+    found = [
+        directions(
+            np.array([[_number(node, "ZENITH_ANGLE", path)]]), np.array([[_number(node, "AZIMUTH_ANGLE", path)]])
+        )
+        for node in root.iter(tag)
+    ]
+    if not found:
+        raise ReleoError(f"{path}: neither angle grids nor {tag}; the metadata are incomplete: download them again")
+    return mean_direction(found)
+
+
+def _parse(path: Path) -> Element:
+    try:
+        return ElementTree.parse(path).getroot()
+    except FileNotFoundError:
+        raise ReleoError(f"{path}: no such file; the product is incomplete: download it again") from None
+    except OSError as error:
+        raise ReleoError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ParseError, DefusedXmlException, UnicodeDecodeError) as error:
+        raise ReleoError(f"{path}: damaged metadata ({error}); download the product again") from error
+
+
+def _find(node: Element, tag: str, path: Path) -> Element:
+    found = next(node.iter(tag), None)
+    if found is None:
+        raise ReleoError(f"{path}: no element {tag}; the metadata are incomplete: download the product again")
+    return found
+
+
+def _optional(node: Element, tag: str) -> str | None:
+    found = next(node.iter(tag), None)
+    return None if found is None or not (found.text or "").strip() else str(found.text).strip()
+
+
+def _text(node: Element, tag: str, path: Path) -> str:
+    text = _optional(node, tag)
+    if text is None:
+        raise ReleoError(f"{path}: no element {tag}; the metadata are incomplete: download the product again")
+    return text
+
+
+def _number(node: Element, tag: str, path: Path) -> float:
+    return _as_number(_text(node, tag, path), tag, path)
+
+
+def _as_number(text: str | None, tag: str, path: Path) -> float:
+    try:
+        return float(text or "")
+    except ValueError:
+        raise ReleoError(f"{path}: expected a number in {tag}, got {text!r}; download the product again") from None
+
+
+def _version(baseline: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in baseline.split(".") if part.isdigit())
+
+
+def _time(text: str) -> Any:
+    return np.datetime64(text.rstrip("Z")).astype("datetime64[ns]")

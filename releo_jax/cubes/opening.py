@@ -1,0 +1,74 @@
+"""One entry for every kind of image: `open_cube`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import xarray as xr
+
+from releo_jax.cubes.convention import sensor_name
+from releo_jax.cubes.datasets import is_dataset, open_dataset
+from releo_jax.cubes.geotiff import is_geotiff, open_geotiff
+from releo_jax.cubes.sentinel2 import CLEAR, is_safe, open_sentinel2
+from releo_jax.errors import ReleoError
+
+
+def open_cube(
+    path: str | os.PathLike[str],
+    *,
+    sensor: str | None = None,
+    scale: float | None = None,
+    offset: float | None = None,
+    bands: Sequence[str] | None = None,
+    sun_zenith: float | None = None,
+    view_zenith: float | None = None,
+    relative_azimuth: float | None = None,
+    resolution: int = 10,
+    clear: Sequence[int] = CLEAR,
+) -> xr.Dataset:
+    """Opens an image as a cube `(time, band, y, x)`, lazily: pixels are read when they are asked for.
+
+    Args:
+        path: a Sentinel-2 Level-2A `.SAFE` folder; a NetCDF file or Zarr store; a folder of band GeoTIFFs or one
+            GeoTIFF with named bands.
+        sensor: `sentinel2a`, `sentinel2b` or `sentinel2c` (also `S2A`, ...), where the file does not say.
+        scale: what a reflectance of 1 is stored as (10000), where the file does not say.
+        offset: number to add before dividing by `scale` (-1000 for unharmonised Sentinel-2 from 2022 on).
+        bands: bands to read, None for all; a cube holds them in this order.
+        sun_zenith: degrees, for all pixels; wins over what the file holds.
+        view_zenith: likewise.
+        relative_azimuth: likewise.
+        resolution: pixel size in metres, 10 or 20, for a `.SAFE` folder.
+        clear: classes of the scene classification that are clear.
+
+    Raises:
+        ReleoError: says what is wrong, where, and what to do.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ReleoError(f"{path}: no such file or folder")
+    if sensor is not None:
+        sensor = sensor_name(sensor)
+    angles = {"sun_zenith": sun_zenith, "view_zenith": view_zenith, "relative_azimuth": relative_azimuth}
+    if is_safe(path):
+        if scale is not None or offset is not None:
+            raise ReleoError(f"{path}: scale and offset of a .SAFE product come from its metadata; leave them out")
+        cube = open_sentinel2(path, resolution=resolution, bands=bands, clear=clear)
+        if sensor is not None and sensor != cube.attrs["sensor"]:
+            raise ReleoError(f"{path}: {cube.attrs['sensor']} by its metadata, not {sensor}; leave the sensor out")
+        for name, value in angles.items():
+            if value is not None:
+                cube[name] = xr.full_like(cube[name], value)
+        return cube
+    if is_dataset(path):
+        return open_dataset(path, sensor=sensor, scale=scale, offset=offset, bands=bands, angles=angles, clear=clear)
+    if path.suffix.lower() in (".csv", ".parquet", ".txt"):
+        raise ReleoError(f"{path}: a table, not an image; read it with read_table")
+    if is_geotiff(path):
+        return open_geotiff(path, sensor=sensor, scale=scale, offset=offset, bands=bands, angles=angles, clear=clear)
+    raise ReleoError(
+        f"{path}: not an image that can be read; expected a .SAFE folder, NetCDF (.nc), Zarr (.zarr), "
+        "a GeoTIFF or a folder of GeoTIFFs named after their bands (B02.tif, ...)"
+    )

@@ -1,0 +1,299 @@
+"""Results written block by block, so that memory does not grow with the image."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Protocol
+
+import netCDF4
+import numpy as np
+import rasterio
+import rasterio.shutil
+import xarray as xr
+import zarr
+from rasterio.windows import Window as RasterWindow
+
+from releo_jax.cubes.atomic import replacing
+from releo_jax.cubes.blocks import Window
+from releo_jax.cubes.convention import grid_of
+from releo_jax.errors import ReleoError
+
+TILE = 512
+"""Side of the tiles of a Cloud-Optimised GeoTIFF, pixels."""
+
+ZARR_FORMAT: Literal[2] = 2
+"""Version 3 has neither fixed-length strings nor consolidated metadata in its specification yet."""
+
+_CHUNK = 256
+_COG = {
+    "driver": "COG",
+    "blocksize": str(TILE),
+    "compress": "DEFLATE",
+    "level": "6",
+    "predictor": "YES",
+    "overviews": "AUTO",
+    # Means of flags, or across the edge of a field, would be values that nobody retrieved.
+    "overview_resampling": "NEAREST",
+    "bigtiff": "IF_SAFER",
+    "num_threads": "ALL_CPUS",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """One variable `(time, y, x)` of a result.
+
+    Attributes:
+        dtype: `float32`, whose gaps are NaN, or an integer type, which has no gaps.
+        attrs: CF attributes: `units`, `long_name`, `standard_name`, `flag_masks`, `flag_meanings`, ...
+    """
+
+    dtype: str = "float32"
+    attrs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class _Backend(Protocol):
+    def write(self, name: str, window: Window, values: np.ndarray) -> None: ...
+
+    def close(self) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class BlockWriter:
+    """Writes results window by window; the target appears, whole, when the block ends well.
+
+        with BlockWriter("lai.tif", cube, {"leaf_area_index_mean": Layer(attrs={"units": "1"})}) as writer:
+            for window in blocks(cube):
+                writer.write(window, {"leaf_area_index_mean": values})
+
+    The suffix of the path says what is written:
+
+    * `.tif`: one Cloud-Optimised GeoTIFF with all layers, float32 (flags as whole numbers), nodata NaN, one band a
+      layer and date in the order of the layers, with description, unit and tags;
+    * `.nc`: CF NetCDF-4;
+    * `.zarr`: a Zarr store.
+
+    Args:
+        path: target.
+        template: dataset whose `time`, `y`, `x` and `spatial_ref` the result takes; its attributes too.
+        layers: variables to write, by name.
+
+    Raises:
+        ReleoError: on entry, if the target cannot be written; on exit, if not every pixel of every date was written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], template: xr.Dataset, layers: Mapping[str, Layer]) -> None:
+        self.path = Path(path)
+        self.layers = dict(layers)
+        self._frame = frame_of(template)
+        self._left = self._frame.sizes["time"] * self._frame.sizes["y"] * self._frame.sizes["x"]
+        self._stack = contextlib.ExitStack()
+        self._backend: _Backend | None = None
+        if self.path.suffix.lower() not in _BACKENDS:
+            raise ReleoError(f"{self.path}: unknown kind of image; expected a name in {', '.join(_BACKENDS)}")
+
+    def __enter__(self) -> BlockWriter:
+        """Creates the temporary file."""
+        with contextlib.ExitStack() as stack:
+            temporary = stack.enter_context(replacing(self.path))
+            self._backend = _BACKENDS[self.path.suffix.lower()](temporary, self._frame, self.layers)
+            stack.callback(self._backend.close)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        """Puts the finished file in its place, or removes what was written."""
+        if error is None:
+            try:
+                self._finish()
+            except BaseException as failure:
+                self._stack.__exit__(type(failure), failure, failure.__traceback__)
+                raise
+        return self._stack.__exit__(kind, error, trace)
+
+    def write(self, window: Window, arrays: Mapping[str, np.ndarray]) -> None:
+        """Writes the pixels of one window; windows do not overlap.
+
+        Args:
+            window: where.
+            arrays: values of every layer, `(pixel,)` or `(row, column)`.
+        """
+        if self._backend is None:
+            raise ReleoError(f"{self.path}: write inside the `with` block of the writer")
+        if set(arrays) != set(self.layers):
+            raise ReleoError(f"{self.path}: expected the layers {sorted(self.layers)}, got {sorted(arrays)}")
+        for name, layer in self.layers.items():
+            values = np.asarray(arrays[name])
+            if values.size != window.pixels:
+                raise ReleoError(f"{self.path}: expected {window.pixels} values of {name}, got shape {values.shape}")
+            self._backend.write(name, window, values.reshape(window.shape).astype(layer.dtype, copy=False))
+        self._left -= window.pixels
+
+    def _finish(self) -> None:
+        if self._left:
+            raise ReleoError(f"{self.path}: {self._left} pixels were not written; nothing was kept: run it again")
+        if self._backend is not None:
+            self._backend.close()
+            self._backend.finish()
+
+
+def frame_of(template: xr.Dataset) -> xr.Dataset:
+    """The coordinates `time`, `y`, `x`, `spatial_ref` of a dataset, with its attributes and no variables."""
+    kept = template.drop_vars([name for name in template.variables if name not in ("time", "y", "x", "spatial_ref")])
+    for name in ("y", "x"):
+        if name not in kept.coords:
+            raise ReleoError(
+                f"expected a dataset with the coordinate {name}, got {', '.join(map(str, template.coords))}"
+            )
+    if "time" not in kept.dims:
+        when = kept["time"].values if "time" in kept.coords else np.datetime64("NaT", "ns")
+        kept = kept.drop_vars("time", errors="ignore").expand_dims(time=[when])
+    return kept.assign_attrs({"Conventions": "CF-1.11"})
+
+
+class _Cog:
+    """All layers in one tiled GeoTIFF while blocks come in, then copied to the layout of a COG."""
+
+    def __init__(self, temporary: Path, frame: xr.Dataset, layers: Mapping[str, Layer]) -> None:
+        self.temporary = temporary
+        self.scratch = temporary.with_name(f"{temporary.name}.stream")
+        self.dates = frame.sizes["time"]
+        self.names = list(layers)
+        crs, transform = grid_of(frame)
+        self.file = rasterio.open(
+            self.scratch,
+            "w",
+            driver="GTiff",
+            height=frame.sizes["y"],
+            width=frame.sizes["x"],
+            count=len(layers) * self.dates,
+            dtype="float32",
+            nodata=float("nan"),
+            crs=crs,
+            transform=transform,
+            tiled=True,
+            blockxsize=TILE,
+            blockysize=TILE,
+            interleave="band",
+            compress="DEFLATE",
+            zlevel=1,
+            predictor=1,
+            num_threads="ALL_CPUS",
+            bigtiff="IF_SAFER",
+        )
+        self._describe(frame, layers)
+
+    def _describe(self, frame: xr.Dataset, layers: Mapping[str, Layer]) -> None:
+        tags = {str(name): _plain(value) for name, value in frame.attrs.items()}
+        times = [_iso(value) for value in frame["time"].values]
+        if self.dates == 1 and times[0]:
+            day, hour = times[0].split("T")
+            tags["TIFFTAG_DATETIME"] = f"{day.replace('-', ':')} {hour[:8]}"
+        self.file.update_tags(**tags)
+        for index, (name, layer) in enumerate(layers.items()):
+            for date, time in enumerate(times):
+                band = index * self.dates + date + 1
+                self.file.set_band_description(band, name if self.dates == 1 else f"{name} {time}".strip())
+                self.file.set_band_unit(band, str(layer.attrs.get("units", "")))
+                self.file.update_tags(band, **{str(k): _plain(v) for k, v in layer.attrs.items()}, time=time)
+
+    def write(self, name: str, window: Window, values: np.ndarray) -> None:
+        band = self.names.index(name) * self.dates + window.time + 1
+        where = RasterWindow(window.column, window.row, window.width, window.height)
+        self.file.write(values.astype(np.float32), band, window=where)
+
+    def close(self) -> None:
+        self.file.close()
+
+    def finish(self) -> None:
+        options = dict(_COG)
+        rasterio.shutil.copy(self.scratch, self.temporary, options.pop("driver"), **options)
+
+
+class _NetCDF:
+    """A NetCDF-4 file whose header xarray writes."""
+
+    def __init__(self, temporary: Path, frame: xr.Dataset, layers: Mapping[str, Layer]) -> None:
+        frame.to_netcdf(temporary, engine="netcdf4")
+        self.file = netCDF4.Dataset(temporary, "a")
+        self.file.set_auto_maskandscale(False)
+        sizes = (1, min(_CHUNK, frame.sizes["y"]), min(_CHUNK, frame.sizes["x"]))
+        for name, layer in layers.items():
+            variable = self.file.createVariable(
+                name,
+                np.dtype(layer.dtype),
+                ("time", "y", "x"),
+                compression="zlib",
+                complevel=1,
+                shuffle=True,
+                chunksizes=sizes,
+                fill_value=np.nan if np.dtype(layer.dtype).kind == "f" else False,
+            )
+            variable.setncatts(dict(layer.attrs))
+            if "spatial_ref" in frame.coords:
+                variable.grid_mapping = "spatial_ref"
+
+    def write(self, name: str, window: Window, values: np.ndarray) -> None:
+        self.file[name][window.time, window.y, window.x] = values
+
+    def close(self) -> None:
+        if self.file.isopen():
+            self.file.close()
+
+    def finish(self) -> None: ...
+
+
+class _Zarr:
+    """A Zarr store whose header xarray writes."""
+
+    def __init__(self, temporary: Path, frame: xr.Dataset, layers: Mapping[str, Layer]) -> None:
+        frame.to_zarr(temporary, mode="w", zarr_format=ZARR_FORMAT, consolidated=False)
+        self.temporary = temporary
+        self.group = zarr.open_group(temporary, mode="a")
+        shape = tuple(frame.sizes[name] for name in ("time", "y", "x"))
+        for name, layer in layers.items():
+            attributes = {str(key): _json(value) for key, value in layer.attrs.items()}
+            attributes["_ARRAY_DIMENSIONS"] = ["time", "y", "x"]
+            if "spatial_ref" in frame.coords:
+                attributes["grid_mapping"] = "spatial_ref"
+            self.group.create_array(
+                name,
+                shape=shape,
+                chunks=(1, min(TILE, shape[1]), min(TILE, shape[2])),
+                dtype=layer.dtype,
+                fill_value=np.nan if np.dtype(layer.dtype).kind == "f" else 0,
+                attributes=attributes,
+            )
+
+    def write(self, name: str, window: Window, values: np.ndarray) -> None:
+        array = self.group[name]
+        assert isinstance(array, zarr.Array)
+        array[window.time, window.y, window.x] = values
+
+    def close(self) -> None: ...
+
+    def finish(self) -> None:
+        zarr.consolidate_metadata(self.temporary)
+
+
+_BACKENDS: dict[str, Any] = {".tif": _Cog, ".tiff": _Cog, ".nc": _NetCDF, ".zarr": _Zarr}
+
+
+def _iso(time: np.datetime64) -> str:
+    return "" if np.isnat(time) else str(time.astype("datetime64[s]"))
+
+
+def _plain(value: Any) -> str:
+    return " ".join(map(str, np.ravel(value))) if isinstance(value, (list, tuple, np.ndarray)) else str(value)
+
+
+def _json(value: Any) -> Any:
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
