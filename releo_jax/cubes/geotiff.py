@@ -63,7 +63,7 @@ def open_geotiff(
     grid = finest.grid
     sources = [rasters.source(headers[name], grid, finest.path, found[name][1]) for name in chosen]
     for header in headers.values():
-        if header.dtype != finest.dtype or header.nodata != finest.nodata:
+        if header.dtype != finest.dtype or str(header.nodata) != str(finest.nodata):  # as text: NaN is not NaN
             raise ReleoError(
                 f"{header.path} holds {header.dtype} with nodata {header.nodata}, {finest.path} {finest.dtype} with "
                 f"nodata {finest.nodata}; write all bands in one way"
@@ -116,8 +116,7 @@ def _bands(path: Path) -> dict[str, tuple[Raster, int]]:
     """Header and index in the file of every band."""
     if path.is_file():
         header = rasters.inspect(path)
-        named = {band_name(text or ""): index for index, text in enumerate(header.descriptions, start=1)}
-        return {name: (header, index) for name, index in named.items() if name is not None}
+        return {name: (header, index) for name, index in _named(header).items()}
     found: dict[str, tuple[Raster, int]] = {}
     for file in _rasters(path):
         name = band_name(file.stem)
@@ -127,6 +126,20 @@ def _bands(path: Path) -> dict[str, tuple[Raster, int]]:
             raise ReleoError(f"{path}: both {found[name][0].path.name} and {file.name} hold {name}; keep one of them")
         found[name] = (rasters.inspect(file), 1)
     return found
+
+
+def _named(header: Raster) -> dict[str, int]:
+    """Index of every band of a file by its description; `reflectance_B02` goes before `mask_B02`."""
+    texts = [(index, text or "") for index, text in enumerate(header.descriptions, start=1)]
+    spoken = [(index, text) for index, text in texts if "reflectance" in text] or texts
+    named: dict[str, int] = {}
+    for index, text in spoken:
+        name = band_name(text)
+        if name in named:
+            raise ReleoError(f"{header.path}: bands {named[name]} and {index} are both {name}; give one date a file")
+        if name is not None:
+            named[name] = index
+    return named
 
 
 def _others(path: Path) -> dict[str, Raster]:
