@@ -45,6 +45,8 @@ from __future__ import annotations
 from releo_jax.cubes.blocks import Block, Window, blocks, load_block, missing_bands
 from releo_jax.cubes.convention import ANGLES, BANDS, SENSORS, Flag, sensor_name
 from releo_jax.cubes.opening import open_cube
+from releo_jax.cubes.scene import simulate_scene
+from releo_jax.cubes.scene_files import open_truth, write_scene
 from releo_jax.cubes.sentinel2 import CLEAR, SCENE_CLASSES, open_sentinel2
 from releo_jax.cubes.streaming import BlockWriter, Layer
 from releo_jax.cubes.tables import read_table
@@ -66,9 +68,12 @@ __all__ = [
     "missing_bands",
     "open_cube",
     "open_sentinel2",
+    "open_truth",
     "read_table",
     "sensor_name",
+    "simulate_scene",
     "write_cog",
     "write_cube",
+    "write_scene",
     "write_table",
 ]

@@ -165,15 +165,15 @@ def _coding(files: Sequence[tuple[Raster, int]], scale: float | None, offset: fl
             raise ReleoError(f"{first.path.parent}: bands with different scales {sorted(declared)}; give --scale")
         factor = declared.pop()
         # GDAL: value = number * scale + offset
-        offsets = tuple(header.offsets[index - 1] / factor for header, index in files)
+        offsets = tuple(_whole(header.offsets[index - 1] / factor) for header, index in files)
         return Coding(_whole(1.0 / factor), offsets if offset is None else offset, nodata, saturated)
     check_integers(first.dtype, scale, str(first.path))
     return Coding(scale or 1.0, offset or 0.0, nodata, saturated)
 
 
 def _whole(number: float) -> float:
-    """The number without the rounding of its inverse: 1 / 0.0001 is 10000."""
-    return float(round(number)) if abs(number - round(number)) < 1e-6 * number else number
+    """The number without the rounding of a division: 1 / 0.0001 is 10000."""
+    return float(round(number)) if abs(number - round(number)) < 1e-6 * abs(number) else number
 
 
 def _sidecar(path: Path) -> dict[str, Any]:

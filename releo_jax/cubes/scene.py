@@ -15,6 +15,7 @@ from releo_jax.cubes.convention import Flag, assemble, choose_bands, fold_degree
 from releo_jax.cubes.ground import surface
 from releo_jax.cubes.layout import COVERS, Layout, clouds, farmland
 from releo_jax.cubes.rasters import Grid
+from releo_jax.cubes.safe_writing import block_mean
 from releo_jax.cubes.sentinel2 import CLEAR, SCENE_CLASSES, scene_flags
 from releo_jax.cubes.sun import solar_position, towards_satellite
 from releo_jax.errors import ReleoError
@@ -172,16 +173,6 @@ def _measure(rng: np.random.Generator, reflectance: np.ndarray, band: str, noise
     stored = np.rint(coarse * 1e4).astype(np.float32) / np.float32(1e4)
     rows, columns = reflectance.shape
     return stored.repeat(side, axis=0).repeat(side, axis=1)[:rows, :columns]
-
-
-def block_mean(values: np.ndarray, side: int) -> np.ndarray:
-    """Means over blocks of `side` x `side` pixels; the blocks at the far edges may be smaller."""
-    if side == 1:
-        return values
-    rows, columns = (np.arange(0, size, side) for size in values.shape)
-    total = np.add.reduceat(np.add.reduceat(values.astype(np.float64), rows, axis=0), columns, axis=1)
-    counts = [np.diff(np.append(starts, size)) for starts, size in zip((rows, columns), values.shape, strict=True)]
-    return total / (counts[0][:, None] * counts[1][None, :])
 
 
 def _classify(layout: Layout, opacity: np.ndarray, shadow: np.ndarray) -> np.ndarray:
