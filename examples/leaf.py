@@ -13,9 +13,9 @@
 # %% [markdown]
 # # The leaf
 #
-# A leaf absorbs light with its pigments, its water and its dry matter, and scatters what is left. `prospect_d` says how much comes
-# back and how much passes through, at every wavelength. It is a function of a record, so that JAX can differentiate it, batch it
-# and compile it.
+# A leaf absorbs light with its pigments, its water and its dry matter, and scatters what is left. `prospect_d` says how
+# much comes back and how much passes through, at every wavelength. It is a function of a record, so that JAX can
+# differentiate it, batch it and compile it.
 
 # %%
 import jax
@@ -28,11 +28,13 @@ from physics import Leaf, prospect_d
 from physics.parameters import check_ranges, parameters
 
 # %% [markdown]
-# The fields know their units and bounds. `check_ranges` names the field whose value cannot be right, most often for its unit.
+# The fields know their units and bounds. `check_ranges` names the field whose value cannot be right, most often for its
+# unit.
 
 # %%
 for parameter in parameters(Leaf).values():
-    print(f"{parameter.name:16} {parameter.bounds[0]:g} to {parameter.bounds[1]:g} {parameter.unit}: {parameter.description}")
+    low, high = parameter.bounds
+    print(f"{parameter.name:16} {low:g} to {high:g} {parameter.unit}: {parameter.description}")
 
 wrong = Leaf(layers=1.5, chlorophyll=4000.0, carotenoids=10.0, water=0.015, dry_matter=0.006)
 try:
@@ -50,7 +52,9 @@ leaves = Leaf(layers=1.5, chlorophyll=jnp.array([10.0, 30.0, 70.0]), carotenoids
 optics = prospect_d(leaves)
 
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-for chlorophyll, reflectance, transmittance in zip(leaves.chlorophyll, optics.reflectance, optics.transmittance, strict=True):
+for chlorophyll, reflectance, transmittance in zip(
+    leaves.chlorophyll, optics.reflectance, optics.transmittance, strict=True
+):
     (line,) = axes.plot(wavelengths, reflectance, label=f"{chlorophyll:.0f} µg cm⁻²")
     axes.plot(wavelengths, 1 - transmittance, color=line.get_color(), linestyle="--")
 axes.set(xlabel="wavelength (nm)", ylabel="reflectance (full), 1 − transmittance (dashed)", ylim=(0, 1))
@@ -58,8 +62,8 @@ axes.legend(title="chlorophyll")
 
 # %% [markdown]
 # ## What a spectrum can tell
-# The derivative of reflectance with respect to each parameter, scaled by the parameter's range: where it is zero, the spectrum is
-# silent about the parameter.
+# The derivative of reflectance with respect to each parameter, scaled by the parameter's range: where it is zero, the
+# spectrum is silent about the parameter.
 
 # %%
 leaf = Leaf(layers=1.5, chlorophyll=40.0, carotenoids=8.0, water=0.015, dry_matter=0.006)
@@ -74,7 +78,8 @@ axes.legend()
 
 # %% [markdown]
 # ## And back again
-# Least squares on a noisy spectrum. The unknowns live on the real line; a sigmoid takes them to the bounds of each field.
+# Least squares on a noisy spectrum. The unknowns live on the real line; a sigmoid takes them to the bounds of each
+# field.
 
 # %%
 names = ["layers", "chlorophyll", "carotenoids", "water", "dry_matter"]

@@ -21,7 +21,18 @@ def _loaded_by(statement: str) -> set[str]:
 
 
 def test_physics_needs_neither_the_learning_nor_the_raster_libraries():
-    heavy = {"flax", "numpyro", "optax", "optimistix", "xarray", "rasterio", "pandas", "dask", "matplotlib", "releo_jax"}
+    heavy = {
+        "flax",
+        "numpyro",
+        "optax",
+        "optimistix",
+        "xarray",
+        "rasterio",
+        "pandas",
+        "dask",
+        "matplotlib",
+        "releo_jax",
+    }
     loaded = _loaded_by("import physics")
     assert "jax" in loaded
     assert not heavy & loaded
