@@ -86,7 +86,8 @@ def open_truth(path: str | os.PathLike[str]) -> xr.Dataset:
     if not file.exists():
         raise ReleoError(f"{path}: no truth here; expected {file.name}, as `releo simulate` writes it")
     try:
-        stored = xr.open_zarr(file) if file.suffix == ".zarr" else xr.open_dataset(file, engine="netcdf4", chunks={})
+        engine = "zarr" if file.suffix == ".zarr" else "netcdf4"
+        stored = xr.open_dataset(file, engine=engine, chunks={}, decode_coords="all")
     except (OSError, ValueError) as error:
         raise ReleoError(f"{file}: cannot be read ({' '.join(str(error).split())[:120]})") from error
     found = [name for name in _SCENE if name in stored]

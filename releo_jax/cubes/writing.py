@@ -12,7 +12,6 @@ import xarray as xr
 
 from releo_jax.cubes.atomic import replacing
 from releo_jax.cubes.blocks import Window
-from releo_jax.cubes.convention import set_grid
 from releo_jax.cubes.streaming import ZARR_FORMAT, BlockWriter, Layer
 from releo_jax.errors import ReleoError
 
@@ -65,18 +64,20 @@ def write_cube(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
     kind = path.suffix.lower()
     if kind not in (".nc", ".zarr"):
         raise ReleoError(f"{path}: expected a name that ends in .nc or .zarr")
-    dataset = set_grid(dataset.assign_attrs(Conventions="CF-1.11"), None, None)
-    encoding: dict[Any, dict[str, Any]] = {}
+    # What the source said about storage holds for the source.
+    dataset = dataset.drop_encoding().assign_attrs(Conventions="CF-1.11")
+    encoding: dict[Any, dict[str, Any]] = {name: {} for name in dataset.data_vars}
     for name, variable in dataset.data_vars.items():
-        # What the source said about storage holds for the source.
-        kept = {key: value for key, value in variable.encoding.items() if key == "grid_mapping"}
-        dataset[name].encoding = kept
         if variable.dtype.kind == "f":
-            encoding[name] = {"_FillValue": np.array(np.nan, variable.dtype)[()]}
-        if kind == ".nc" and {"y", "x"} <= set(variable.dims):
+            encoding[name]["_FillValue"] = np.array(np.nan, variable.dtype)[()]
+        if not {"y", "x"} <= set(variable.dims):
+            continue
+        if "spatial_ref" in dataset.coords:
+            encoding[name]["grid_mapping"] = "spatial_ref"
+        if kind == ".nc":
             sizes = {"y": min(256, variable.sizes["y"]), "x": min(256, variable.sizes["x"])}
             chunks = tuple(sizes.get(str(dim), 1) for dim in variable.dims)
-            encoding.setdefault(name, {}).update(zlib=True, complevel=1, shuffle=True, chunksizes=chunks)
+            encoding[name].update(zlib=True, complevel=1, shuffle=True, chunksizes=chunks)
     with replacing(path) as temporary:
         if kind == ".nc":
             dataset.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
