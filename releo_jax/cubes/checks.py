@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import dask
 import numpy as np
 import xarray as xr
 
@@ -49,7 +50,8 @@ def check_samples(cube: xr.Dataset, scale: float, where: str) -> None:
         raise ReleoError(f"{where}: the image is empty ({dict(cube.sizes)}); check how it was made")
     dates = sorted({0, cube.sizes["time"] // 2, cube.sizes["time"] - 1})
     for number in (3, 9):  # more windows where the first ones lie outside the swath
-        parts = [cube.isel(time=dates, y=y, x=x).load() for y, x in _windows(cube.sizes["y"], cube.sizes["x"], number)]
+        windows = _windows(cube.sizes["y"], cube.sizes["x"], number)
+        parts = dask.compute(*[cube.isel(time=dates, y=y, x=x) for y, x in windows])
         if any(np.isfinite(part["reflectance"].values).any() for part in parts):
             break
     flags = [part["mask"].broadcast_like(part["reflectance"]).transpose(*part["reflectance"].dims) for part in parts]
@@ -63,7 +65,10 @@ def check_samples(cube: xr.Dataset, scale: float, where: str) -> None:
 
 
 def _windows(height: int, width: int, number: int) -> Iterator[tuple[slice, slice]]:
-    """Windows spread evenly over an image, `number` in each direction."""
+    """Windows spread evenly over an image, `number` in each direction; the whole of a small one."""
+    if max(height, width) <= number * _SAMPLE:
+        yield slice(0, height), slice(0, width)
+        return
     for row in range(number):
         for column in range(number):
             y = max(0, int((row + 0.5) / number * height) - _SAMPLE // 2)
