@@ -1,0 +1,18 @@
+"""Inference: one model function in, a posterior per pixel out."""
+
+from releo_jax.inference.amortized import AmortizedPosterior, amortize
+from releo_jax.inference.calibration import CalibrationReport
+from releo_jax.inference.objectives import Elbo, MomentMatching, Simulation
+from releo_jax.inference.posterior import DrawsPosterior, GuidePosterior, Posterior
+
+__all__ = [
+    "AmortizedPosterior",
+    "CalibrationReport",
+    "DrawsPosterior",
+    "Elbo",
+    "GuidePosterior",
+    "MomentMatching",
+    "Posterior",
+    "Simulation",
+    "amortize",
+]

@@ -1,0 +1,308 @@
+"""Laws of the latent sites: what an amortised guide says about every pixel, with its marginals in closed form.
+
+A law has `sample(key, shape) -> (values, log_density)`, `log_prob(values)` and `marginal(site)`; `values` maps site
+names to arrays `(*shape, *batch, *site.shape)`, densities are `(*shape, *batch)` with respect to the values as the
+model has them (not their images on the real line). A marginal has `mean`, `std`, `quantile(level)`, `log_prob(value)`.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jax import Array
+from jax.scipy.special import ndtri
+from numpyro.distributions import transforms
+
+from releo_jax.inference.structure import Site
+
+_LOG_2PI = math.log(2.0 * math.pi)
+
+
+def offsets(sites: tuple[Site, ...]) -> dict[str, slice]:
+    """Where each site lies in the vector of all sites."""
+    ends = np.cumsum([0, *(site.size for site in sites)])
+    return {site.name: slice(int(ends[i]), int(ends[i + 1])) for i, site in enumerate(sites)}
+
+
+def to_vector(sites: tuple[Site, ...], values: Mapping[str, Array]) -> Array:
+    """Real vector `(*batch, size)` of the values of all sites."""
+    missing = [site.name for site in sites if site.name not in values]
+    if missing:
+        raise ValueError(f"expected values of all sites {[site.name for site in sites]}, got none of {missing}")
+    return jnp.concatenate([site.to_real(jnp.asarray(values[site.name])) for site in sites], -1)
+
+
+def from_vector(sites: tuple[Site, ...], vector: Array) -> tuple[dict[str, Array], Array]:
+    """Values of all sites, and the log volume change `(*batch)` of the map."""
+    values, volume = {}, jnp.zeros(vector.shape[:-1], vector.dtype)
+    for name, where in offsets(sites).items():
+        site = next(site for site in sites if site.name == name)
+        values[name], change = site.from_real(vector[..., where])
+        volume = volume + change
+    return values, volume
+
+
+class NormalMarginal(eqx.Module):
+    """Normal on the real line, mapped to the support of its site.
+
+    Attributes:
+        site: whose value it is.
+        location, scale: `(*batch, site.size)`.
+    """
+
+    site: Site = eqx.field(static=True)
+    location: Array
+    scale: Array
+
+    @property
+    def mean(self) -> Array:
+        """Expectation `(*batch, *site.shape)`."""
+        return self._moments()[0]
+
+    @property
+    def std(self) -> Array:
+        """Standard deviation `(*batch, *site.shape)`."""
+        return self._moments()[1]
+
+    def _moments(self) -> tuple[Array, Array]:
+        if isinstance(_elementwise(self.site), transforms.IdentityTransform):
+            shape = self.location.shape[:-1] + self.site.shape
+            return self.location.reshape(shape), self.scale.reshape(shape)
+        nodes, weights = _trapezoid() if self.site.interval is not None else _hermite()
+        # A scan over the nodes would save memory but not time: the compiler fuses the sum.
+        mean: Array | float = 0.0
+        for node, weight in zip(nodes, weights, strict=True):
+            mean = mean + weight * self._at(node)
+        variance: Array | float = 0.0
+        for node, weight in zip(nodes, weights, strict=True):
+            variance = variance + weight * (self._at(node) - mean) ** 2
+        return jnp.asarray(mean), jnp.sqrt(variance)
+
+    def _at(self, standardised: float | Array) -> Array:
+        return self.site.from_real(self.location + self.scale * standardised)[0]
+
+    def quantile(self, level: float) -> Array:
+        """Value `(*batch, *site.shape)` below which the site lies with probability `level`."""
+        rising = _rising(_elementwise(self.site))
+        return self._at(ndtri(jnp.asarray(level if rising else 1.0 - level, self.location.dtype)))
+
+    def log_prob(self, value: Array) -> Array:
+        """Log density `(*batch)`."""
+        vector = self.site.to_real(value)
+        volume = self.site.from_real(vector)[1]
+        return _normal_density((vector - self.location) / self.scale, jnp.log(self.scale).sum(-1)) - volume
+
+
+def _elementwise(site: Site) -> transforms.Transform:
+    transform = site.transform
+    if isinstance(transform, transforms.IndependentTransform):
+        transform = transform.base_transform
+    if transform.domain.event_dim != 0:
+        raise ValueError(
+            f"site {site.name!r}: expected independent components for a marginal, got the support {site.support}; "
+            "take moments and quantiles from posterior draws"
+        )
+    return transform
+
+
+def _rising(transform: transforms.Transform) -> bool:
+    with jax.ensure_compile_time_eval():
+        low, high = (np.asarray(transform(jnp.asarray(z))) for z in (-1.0, 1.0))
+    return bool(np.all(high > low))
+
+
+@functools.cache
+def _trapezoid() -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Equal steps: converges geometrically for the logistic map, whose poles spoil the Gauss-Hermite rule."""
+    nodes = np.linspace(-4.5, 4.5, 19)
+    weights = np.exp(-0.5 * nodes**2)
+    return tuple(nodes.tolist()), tuple((weights / weights.sum()).tolist())
+
+
+@functools.cache
+def _hermite() -> tuple[tuple[float, ...], tuple[float, ...]]:
+    nodes, weights = np.polynomial.hermite_e.hermegauss(32)
+    return tuple(nodes.tolist()), tuple((weights / weights.sum()).tolist())
+
+
+def _normal_density(standardised: Array, log_volume: Array) -> Array:
+    size = standardised.shape[-1]
+    return -0.5 * jnp.sum(standardised**2, -1) - 0.5 * size * _LOG_2PI - log_volume
+
+
+class DiagonalNormal(eqx.Module):
+    """Independent normals on the real line.
+
+    Attributes:
+        sites: in the order of the vector.
+        location, scale: `(*batch, size)`.
+    """
+
+    sites: tuple[Site, ...] = eqx.field(static=True)
+    location: Array
+    scale: Array
+
+    def sample(self, key: Array, shape: tuple[int, ...] = ()) -> tuple[dict[str, Array], Array]:
+        """Values and their log density."""
+        noise = jax.random.normal(key, shape + self.location.shape, self.location.dtype)
+        values, volume = from_vector(self.sites, self.location + self.scale * noise)
+        return values, _normal_density(noise, jnp.log(self.scale).sum(-1)) - volume
+
+    def log_prob(self, values: Mapping[str, Array]) -> Array:
+        """Log density of values of all sites."""
+        vector = to_vector(self.sites, values)
+        volume = from_vector(self.sites, vector)[1]
+        return _normal_density((vector - self.location) / self.scale, jnp.log(self.scale).sum(-1)) - volume
+
+    def marginal(self, site: str) -> NormalMarginal:
+        """Law of one site."""
+        where = offsets(self.sites)[site]
+        found = next(s for s in self.sites if s.name == site)
+        return NormalMarginal(found, self.location[..., where], self.scale[..., where])
+
+
+class FullNormal(eqx.Module):
+    """Multivariate normal on the real line.
+
+    Attributes:
+        sites: in the order of the vector.
+        location: `(*batch, size)`.
+        rows: lower Cholesky factor of the covariance, row after row, `(*batch, size (size + 1) / 2)`.
+    """
+
+    sites: tuple[Site, ...] = eqx.field(static=True)
+    location: Array
+    rows: Array
+
+    def _row(self, i: int) -> Array:
+        start = i * (i + 1) // 2
+        return self.rows[..., start : start + i + 1]
+
+    def _log_volume(self) -> Array:
+        size = self.location.shape[-1]
+        diagonal = np.cumsum(np.arange(1, size + 1)) - 1
+        return jnp.log(self.rows[..., diagonal]).sum(-1)
+
+    def sample(self, key: Array, shape: tuple[int, ...] = ()) -> tuple[dict[str, Array], Array]:
+        """Values and their log density."""
+        size = self.location.shape[-1]
+        noise = jax.random.normal(key, shape + self.location.shape, self.location.dtype)
+        shift = [(self._row(i) * noise[..., : i + 1]).sum(-1) for i in range(size)]
+        values, volume = from_vector(self.sites, self.location + jnp.stack(shift, -1))
+        return values, _normal_density(noise, self._log_volume()) - volume
+
+    def log_prob(self, values: Mapping[str, Array]) -> Array:
+        """Log density of values of all sites."""
+        vector = to_vector(self.sites, values)
+        volume = from_vector(self.sites, vector)[1]
+        residual = vector - self.location
+        # Forward substitution, written out: ten times faster on small systems than batched triangular solves.
+        solved: list[Array] = []
+        for i in range(residual.shape[-1]):
+            row = self._row(i)
+            rest = residual[..., i] - sum(row[..., j] * solved[j] for j in range(i))
+            solved.append(rest / row[..., i])
+        return _normal_density(jnp.stack(solved, -1), self._log_volume()) - volume
+
+    def marginal(self, site: str) -> NormalMarginal:
+        """Law of one site: the variance of component i is the squared length of row i."""
+        where = offsets(self.sites)[site]
+        found = next(s for s in self.sites if s.name == site)
+        scale = [jnp.sqrt(jnp.sum(self._row(i) ** 2, -1)) for i in range(where.start, where.stop)]
+        return NormalMarginal(found, self.location[..., where], jnp.stack(scale, -1))
+
+
+class TruncatedMarginal(eqx.Module):
+    """Normal truncated to the interval of its site.
+
+    Attributes:
+        site: whose value it is.
+        location, scale: of the parent normal on the interval mapped to 0 to 1, `(*batch, site.size)`.
+    """
+
+    site: Site = eqx.field(static=True)
+    location: Array
+    scale: Array
+
+    def _parent(self) -> dist.Distribution:
+        return dist.TruncatedNormal(self.location, self.scale, low=0.0, high=1.0)
+
+    def _shaped(self, unit: Array) -> Array:
+        return unit.reshape(*unit.shape[:-1], *self.site.shape)
+
+    @property
+    def mean(self) -> Array:
+        """Expectation `(*batch, *site.shape)`."""
+        low, high = _interval(self.site)
+        return low + (high - low) * self._shaped(self._parent().mean)
+
+    @property
+    def std(self) -> Array:
+        """Standard deviation `(*batch, *site.shape)`."""
+        low, high = _interval(self.site)
+        return (high - low) * self._shaped(jnp.sqrt(self._parent().variance))
+
+    def quantile(self, level: float) -> Array:
+        """Value `(*batch, *site.shape)` below which the site lies with probability `level`."""
+        low, high = _interval(self.site)
+        return low + (high - low) * self._shaped(self._parent().icdf(jnp.asarray(level, self.location.dtype)))
+
+    def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
+        """Values `(*shape, *batch, *site.shape)`."""
+        low, high = _interval(self.site)
+        return low + (high - low) * self._shaped(self._parent().rsample(key, shape))
+
+    def log_prob(self, value: Array) -> Array:
+        """Log density `(*batch)`."""
+        low, high = _interval(self.site)
+        unit = ((value - low) / (high - low)).reshape(*value.shape[: value.ndim - len(self.site.shape)], self.site.size)
+        width = np.broadcast_to(np.asarray(high) - np.asarray(low), self.site.shape)
+        return self._parent().log_prob(unit).sum(-1) - float(np.log(width).sum())
+
+
+def _interval(site: Site) -> tuple[Array, Array]:
+    bounds = site.interval
+    assert bounds is not None
+    return bounds
+
+
+class TruncatedNormals(eqx.Module):
+    """Independent truncated normals on the intervals of their sites.
+
+    Attributes:
+        sites: in the order of the vector.
+        location, scale: of the parent normals on the intervals mapped to 0 to 1, `(*batch, size)`.
+    """
+
+    sites: tuple[Site, ...] = eqx.field(static=True)
+    location: Array
+    scale: Array
+
+    def sample(self, key: Array, shape: tuple[int, ...] = ()) -> tuple[dict[str, Array], Array]:
+        """Values and their log density."""
+        keys = jax.random.split(key, len(self.sites))
+        marginals = {site.name: self.marginal(site.name) for site in self.sites}
+        values = {name: m.sample(k, shape) for (name, m), k in zip(marginals.items(), keys, strict=True)}
+        return values, self.log_prob(values)
+
+    def log_prob(self, values: Mapping[str, Array]) -> Array:
+        """Log density of values of all sites."""
+        terms = [self.marginal(site.name).log_prob(values[site.name]) for site in self.sites]
+        return functools.reduce(jnp.add, terms)
+
+    def marginal(self, site: str) -> TruncatedMarginal:
+        """Law of one site."""
+        where = offsets(self.sites)[site]
+        found = next(s for s in self.sites if s.name == site)
+        return TruncatedMarginal(found, self.location[..., where], self.scale[..., where])
+
+
+Law = DiagonalNormal | FullNormal | TruncatedNormals
+Marginal = NormalMarginal | TruncatedMarginal
