@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from rasterio._err import CPLE_BaseError  # what rasterio.shutil.copy lets through; it has no public name
 from rasterio.errors import RasterioError
 
 from releo_jax.errors import ReleoError
@@ -41,13 +42,29 @@ def replacing(target: str | os.PathLike[str]) -> Iterator[Path]:
         if not temporary.exists():
             raise FileNotFoundError(f"expected the writer to have written {temporary}")
         _put(temporary, target)
-    except (OSError, RasterioError, RuntimeError) as error:
+    except OSError as error:
         message = explain(error, target)
         if message is None:
             raise
         raise ReleoError(message) from error
     finally:
         _remove(temporary)
+
+
+@contextlib.contextmanager
+def writing(target: str | os.PathLike[str]) -> Iterator[None]:
+    """Turns whatever a library raises while it writes for a target into a `ReleoError`.
+
+    GDAL and HDF5 tell that a write failed, not why: these calls do nothing but write, so that nothing else is hidden.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, RasterioError, CPLE_BaseError) as error:
+        detail = " ".join(str(error).split())[:120]
+        message = explain(error, Path(target)) or (
+            f"{target}: writing failed, nothing was written ({detail}); the disk may be full or gone: check it"
+        )
+        raise ReleoError(message) from error
 
 
 def is_ours(folder: Path) -> bool:
@@ -71,8 +88,6 @@ def explain(error: BaseException, target: Path) -> str | None:
         return None
     if free < _LITTLE_SPACE:  # GDAL and HDF5 say that a write failed, not why
         return f"{target}: the disk is full, nothing was written; free some space or choose another disk"
-    if isinstance(error, RasterioError):
-        return f"{target}: writing failed, nothing was written: {' '.join(str(error).split())}; check the disk"
     return None
 
 
@@ -84,6 +99,8 @@ def _probe(temporary: Path) -> None:
 
 
 def _put(temporary: Path, target: Path) -> None:
+    if temporary.is_dir() and target.is_file():
+        raise ReleoError(f"{target}: cannot write a folder, a file has this name; remove it or choose another name")
     if temporary.is_dir() and target.is_dir():
         # A folder cannot replace one that has content in one step: move the old one aside, and back on failure.
         aside = temporary.with_name(f"{temporary.name}.old")

@@ -12,6 +12,7 @@ import rasterio
 import xarray as xr
 from rasterio.crs import CRS
 from rasterio.transform import Affine
+from rasterio.windows import Window as RasterWindow
 
 from releo_jax.cubes.angles import STEP, directions, zenith_azimuth
 from releo_jax.cubes.convention import ANGLES, BANDS, Flag, grid_of
@@ -102,6 +103,9 @@ def _write_jp2(path: Path, numbers: np.ndarray, crs: CRS, transform: Affine, siz
         blockysize=1024,
     ) as file:
         file.write(numbers, 1)
+    # GDAL is silent about what fails on closing; the last pixel is in the last tile of the file.
+    with rasterio.open(path) as file:
+        file.read(1, window=RasterWindow(file.width - 1, file.height - 1, 1, 1))
 
 
 def _tree(tag: str, content: Any, attributes: Mapping[str, str] | None = None) -> ElementTree.Element:

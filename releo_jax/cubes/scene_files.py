@@ -12,11 +12,12 @@ import pandas as pd
 import rasterio
 import xarray as xr
 
-from releo_jax.cubes.atomic import MARKER, replacing
+from releo_jax.cubes.atomic import MARKER, replacing, writing
 from releo_jax.cubes.checks import check_cube
 from releo_jax.cubes.convention import ANGLES, Flag, grid_of
 from releo_jax.cubes.safe_writing import OFFSET, QUANTIFICATION, SATURATED, write_safe
 from releo_jax.cubes.scene import TRUTH
+from releo_jax.cubes.streaming import check_tiles
 from releo_jax.cubes.writing import write_cube, write_table
 from releo_jax.errors import ReleoError
 
@@ -63,7 +64,7 @@ def write_scene(scene: xr.Dataset, path: str | os.PathLike[str], format: str | N
     elif format == "table":
         write_table(to_table(scene), path)
     else:
-        with replacing(path) as temporary:
+        with replacing(path) as temporary, writing(path):
             temporary.mkdir()
             if format == "safe":
                 write_safe(scene, _classes(scene), temporary)
@@ -169,4 +170,6 @@ def _write_geotiffs(scene: xr.Dataset, folder: Path) -> None:
                 file.write(flat[name].values, 1)
         else:
             note[name] = float(flat[name])
+    for file_name in folder.glob("*.tif"):
+        check_tiles(file_name)
     (folder / "angles.json").write_text(json.dumps(note, indent=2) + "\n")

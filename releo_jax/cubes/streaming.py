@@ -16,9 +16,10 @@ import rasterio
 import rasterio.shutil
 import xarray as xr
 import zarr
+from rasterio.enums import Interleaving
 from rasterio.windows import Window as RasterWindow
 
-from releo_jax.cubes.atomic import replacing
+from releo_jax.cubes.atomic import replacing, writing
 from releo_jax.cubes.blocks import Window
 from releo_jax.cubes.convention import grid_of
 from releo_jax.errors import ReleoError
@@ -102,8 +103,9 @@ class BlockWriter:
         """Creates the temporary file."""
         with contextlib.ExitStack() as stack:
             temporary = stack.enter_context(replacing(self.path))
-            self._backend = _BACKENDS[self.path.suffix.lower()](temporary, self._frame, self.layers)
-            stack.callback(self._backend.close)
+            with writing(self.path):
+                self._backend = _BACKENDS[self.path.suffix.lower()](temporary, self._frame, self.layers)
+            stack.callback(self._close)
             self._stack = stack.pop_all()
         return self
 
@@ -134,15 +136,23 @@ class BlockWriter:
             values = np.asarray(arrays[name])
             if values.size != window.pixels:
                 raise ReleoError(f"{self.path}: expected {window.pixels} values of {name}, got shape {values.shape}")
-            self._backend.write(name, window, values.reshape(window.shape).astype(layer.dtype, copy=False))
+            with writing(self.path):
+                self._backend.write(name, window, values.reshape(window.shape).astype(layer.dtype, copy=False))
         self._left -= window.pixels
 
     def _finish(self) -> None:
         if self._left:
             raise ReleoError(f"{self.path}: {self._left} pixels were not written; nothing was kept: run it again")
         if self._backend is not None:
-            self._backend.close()
-            self._backend.finish()
+            with writing(self.path):
+                self._backend.close()
+                self._backend.finish()
+
+    def _close(self) -> None:
+        """Closes what is open, where nothing is kept: a failure here would hide the one that led here."""
+        with contextlib.suppress(Exception):
+            if self._backend is not None:
+                self._backend.close()
 
 
 def frame_of(template: xr.Dataset) -> xr.Dataset:
@@ -211,11 +221,32 @@ class _Cog:
         self.file.write(values.astype(np.float32), band, window=where)
 
     def close(self) -> None:
-        self.file.close()
+        with rasterio.Env():  # its errors go to the log, not to the screen
+            self.file.close()
 
     def finish(self) -> None:
         options = dict(_COG)
-        rasterio.shutil.copy(self.scratch, self.temporary, options.pop("driver"), **options)
+        with rasterio.Env():
+            check_tiles(self.scratch)
+            rasterio.shutil.copy(self.scratch, self.temporary, options.pop("driver"), **options)
+            check_tiles(self.temporary)
+
+
+def check_tiles(path: Path) -> None:
+    """Raises unless every tile of a GeoTIFF lies within the file: GDAL is silent about what fails on closing."""
+    end = path.stat().st_size
+    with rasterio.open(path) as file:
+        bands = range(1, 2 if file.interleaving is Interleaving.pixel else file.count + 1)
+        rows, columns = (-(-size // side) for size, side in zip(file.shape, file.block_shapes[0], strict=True))
+        for band in bands:
+            for row in range(rows):
+                for column in range(columns):
+                    place = [
+                        int(file.get_tag_item(f"BLOCK_{what}_{column}_{row}", "TIFF", bidx=band) or 0)
+                        for what in ("OFFSET", "SIZE")
+                    ]
+                    if not place[0] or sum(place) > end:
+                        raise OSError(f"tile {row}, {column} of band {band} is not in the file")
 
 
 class _NetCDF:

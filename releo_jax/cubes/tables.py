@@ -94,10 +94,26 @@ def _read(path: Path) -> pd.DataFrame:
     if not path.stat().st_size:
         raise ReleoError(f"{path}: the file is empty; copy or make it again")
     try:
-        return pd.read_csv(path) if kind == ".csv" else pd.read_parquet(path)
+        if kind == ".parquet":
+            return pd.read_parquet(path)
+        _check_last_line(path)
+        return pd.read_csv(path)
     except (OSError, ValueError) as error:  # pandas' and pyarrow's own errors are among these
         detail = " ".join(str(error).split())[:160]
         raise ReleoError(f"{path}: cannot be read as {kind[1:]} ({detail}); correct or copy it again") from error
+
+
+def _check_last_line(path: Path) -> None:
+    """Raises if a CSV ends within a row, as a file does whose copying was cut short: its last number is a wrong one."""
+    with path.open("rb") as file:
+        header = file.readline()
+        file.seek(max(len(header), path.stat().st_size - (1 << 16)))
+        last = file.read()
+    cells, wanted = last.rpartition(b"\n")[2].count(b",") + 1, header.count(b",") + 1
+    if last and not last.endswith(b"\n") and cells < wanted and b'"' not in last:
+        raise ReleoError(
+            f"{path}: the last line ends after {cells} of {wanted} cells; the file is truncated: copy it again"
+        )
 
 
 def _columns(frame: pd.DataFrame, path: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from releo_jax.cubes.atomic import replacing
+from releo_jax.cubes.atomic import replacing, writing
 from releo_jax.cubes.blocks import Window
 from releo_jax.cubes.streaming import ZARR_FORMAT, BlockWriter, Layer
 from releo_jax.errors import ReleoError
@@ -78,7 +78,7 @@ def write_cube(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
             sizes = {"y": min(256, variable.sizes["y"]), "x": min(256, variable.sizes["x"])}
             chunks = tuple(sizes.get(str(dim), 1) for dim in variable.dims)
             encoding[name].update(zlib=True, complevel=1, shuffle=True, chunksizes=chunks)
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, writing(path):
         if kind == ".nc":
             dataset.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
         else:
@@ -98,7 +98,7 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     kind = path.suffix.lower()
     if kind not in (".csv", ".parquet"):
         raise ReleoError(f"{path}: expected a name that ends in .csv or .parquet")
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, writing(path):
         if kind == ".csv":
             frame.to_csv(temporary, index=False)
         else:
