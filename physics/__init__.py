@@ -9,7 +9,7 @@ from physics.optics.prosail import prosail
 from physics.optics.prospect import Leaf, LeafOptics, LeafPro, prospect_5, prospect_d, prospect_pro
 from physics.optics.sail import BimodalCanopy, Canopy, CanopyReflectance, CanopyTerms, sail
 from physics.optics.sensor import Sensor, gaussian_bands, sensor, to_bands
-from physics.optics.soil import Soil, soil_mixture
+from physics.optics.soil import LibrarySoil, Soil, library_soil, soil_mixture
 from physics.parameters import Parameter, broadcast_fields, check_ranges, parameters, validity
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Leaf",
     "LeafOptics",
     "LeafPro",
+    "LibrarySoil",
     "Parameter",
     "Sensor",
     "Soil",
@@ -30,6 +31,7 @@ __all__ = [
     "fapar",
     "fcover",
     "gaussian_bands",
+    "library_soil",
     "parameters",
     "prosail",
     "prospect_5",

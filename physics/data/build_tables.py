@@ -105,16 +105,16 @@ def soil_dry_wet(source: Path) -> dict[str, np.ndarray]:
 # 610 nm.
 SOILS_LEFT_OUT = ("entisol.torripsamment.coarse.0015", "vertisol.chromoxerert.coarse.88P475")
 SOIL_COMPONENTS = 6
-SMOOTHING_FWHM = 10.0
+SMOOTHING_FWHM = 20.0
 
 
 def smooth(spectra: np.ndarray) -> np.ndarray:
     """Convolves spectra (..., 2101) with a Gaussian that removes the instrument's noise."""
-    offsets = np.arange(-15, 16)
+    offsets = np.arange(-30, 31)
     kernel = np.exp(-4.0 * np.log(2.0) * (offsets / SMOOTHING_FWHM) ** 2)
-    padding = [(0, 0)] * (spectra.ndim - 1) + [(15, 15)]
+    padding = [(0, 0)] * (spectra.ndim - 1) + [(30, 30)]
     padded = np.pad(spectra, padding, mode="reflect", reflect_type="odd")
-    return np.lib.stride_tricks.sliding_window_view(padded, 31, axis=-1) @ (kernel / kernel.sum())
+    return np.lib.stride_tricks.sliding_window_view(padded, 61, axis=-1) @ (kernel / kernel.sum())
 
 
 def soil_library(source: Path) -> dict[str, np.ndarray]:

@@ -53,7 +53,7 @@ def fapar(canopy_reflectance: CanopyReflectance, skyl: Array = 0.0, *, wavelengt
         fAPAR `(*batch)`: mean over the wavelengths between 400 and 700 nm, weighted by their spacing.
 
     Equation:
-        absorbed = (1 - albedo) - (1 - soil) (light that reaches the soil), which counts light reflected back by the soil.
+        absorbed = (1 - albedo) - (1 - soil) (light that reaches the soil), which counts what the soil reflects back.
 
     Raises:
         ValueError: no wavelength of the grid within 400 to 700 nm.

@@ -159,42 +159,48 @@ def prospect_pro(leaf: LeafPro, *, wavelengths: np.ndarray | None = None, surfac
     return _leaf_optics(leaf, "prospect_pro", wavelengths, surface_angle)
 
 
-def _leaf_optics(
-    leaf: Leaf | LeafPro, name: str, wavelengths: np.ndarray | None, surface_angle: float, *, axis: int = -1
-) -> LeafOptics:
-    """The three public functions; `axis` = 0 puts the spectral axis before the batch, as the band mode wants it."""
+def _leaf_optics(leaf: Leaf | LeafPro, name: str, wavelengths: np.ndarray | None, surface_angle: float) -> LeafOptics:
     expected = LeafPro if name == "prospect_pro" else Leaf
     if not isinstance(leaf, expected):
         raise ValueError(f"{name}: expected a {expected.__name__}, got {type(leaf).__name__}")
     if not 0.0 < surface_angle <= 90.0:
         raise ValueError(f"surface_angle: expected degrees within 0 to 90, got {surface_angle}")
     figures = {key: resolve(values, wavelengths) for key, values in table(name).items()}
-    index = figures.pop("refractive_index")
-    dtype = leaf.layers.dtype
-    shape = jnp.broadcast_shapes(*(field.shape for field in jax.tree.leaves(leaf)))
-    layers = jnp.expand_dims(leaf.layers, axis)
-    index = spectral(index, axis, len(shape))
+    interfaces = _interfaces(figures.pop("refractive_index"), surface_angle)
+    return _leaf_of_plates(leaf, *(_as(leaf.layers.dtype, tree) for tree in (figures, interfaces)))
+
+
+def _as(dtype: jnp.dtype, tables: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: values.astype(dtype) for name, values in tables.items()}
+
+
+@jax.jit
+def _leaf_of_plates(leaf: Leaf | LeafPro, figures: dict[str, Array], interfaces: dict[str, Array]) -> LeafOptics:
     # Eq. 2 of Féret et al. 2008: k = sum of contents times specific absorption, over N
-    absorption = sum(
-        jnp.expand_dims(getattr(leaf, key), axis) * jnp.asarray(spectral(values, axis, len(shape)), dtype)
-        for key, values in figures.items()
-    )
-    return plate_model(absorption / layers, layers, index, surface_angle)
+    layers = leaf.layers[..., None]
+    absorption = sum(getattr(leaf, name)[..., None] * values for name, values in figures.items())
+    return plate_model(absorption / layers, layers, **interfaces)
 
 
-def spectral(values: np.ndarray, axis: int, batch_dimensions: int) -> np.ndarray:
-    """A table `(wavelength,)` shaped to broadcast with `(*batch, wavelength)` (axis -1) or `(wavelength, *batch)` (0)."""
-    return values if axis == -1 else values.reshape(-1, *(1,) * batch_dimensions)
+def _interfaces(refractive_index: np.ndarray, surface_angle: float) -> dict[str, np.ndarray]:
+    """Transmissivities that `plate_model` needs, `(wavelength,)`."""
+    isotropic = interface_transmissivity(refractive_index, 90.0)
+    return {
+        "t_cone": interface_transmissivity(refractive_index, surface_angle),
+        "t12": isotropic,
+        "t21": isotropic / np.asarray(refractive_index, np.float64) ** 2,
+    }
 
 
-def plate_model(absorption: Array, layers: Array, refractive_index: np.ndarray, surface_angle: float) -> LeafOptics:
+def plate_model(absorption: Array, layers: Array, t_cone: Array, t12: Array, t21: Array) -> LeafOptics:
     """Pile of N plates: one lit within a cone, N - 1 lit isotropically.
 
     Args:
         absorption: absorption of one plate `k`, `(*batch, wavelength)`, >= 0.
         layers: number of plates N >= 1, `(*batch, 1)`.
-        refractive_index: of the leaf material, broadcasts with `absorption`.
-        surface_angle: half angle of the cone (degrees).
+        t_cone: transmissivity of the surface for light within the cone, `(wavelength,)`.
+        t12: the same for isotropic light from outside, `(wavelength,)`.
+        t21: the same for isotropic light from inside, t12 over the square of the refractive index, `(wavelength,)`.
 
     Returns:
         Optical properties `(*batch, wavelength)`; energy is conserved by construction.
@@ -202,14 +208,10 @@ def plate_model(absorption: Array, layers: Array, refractive_index: np.ndarray, 
     Equation:
         Allen et al. 1969 with Stokes' solution for the pile, written with b = exp(beta), a = exp(gamma):
         R = r/t S T, T = 1 / (C + kappa S), S = sinh((N-1) beta) / sinh(beta), C = cosh((N-1) beta),
-        kappa = sinh(beta) coth(gamma). All depend on the absorptance A of one plate without 1 - r - t ever being formed:
+        kappa = sinh(beta) coth(gamma). All depend on the absorptance A of one plate without 1 - r - t being formed:
         cosh(beta) - 1 = A (A + 2 r) / (2 t).
     """
     dtype = absorption.dtype
-    t12 = jnp.asarray(interface_transmissivity(refractive_index, 90.0), dtype)
-    t_cone = jnp.asarray(interface_transmissivity(refractive_index, surface_angle), dtype)
-    square_index = np.asarray(refractive_index, np.float64) ** 2
-    t21 = jnp.asarray(interface_transmissivity(refractive_index, 90.0) / square_index, dtype)
     r21 = 1.0 - t21
 
     # one plate: light enters, crosses the inside (tau), is reflected inside (r21) any number of times
@@ -295,8 +297,8 @@ def interface_transmissivity(refractive_index: np.ndarray, angle: float) -> np.n
         Transmissivity, float64, `(wavelength,)`.
 
     Equation:
-        Average over the cone of Fresnel's transmissivity, weighted by sin(theta) cos(theta) (Stern 1964, Allen 1973 give
-        it in closed form; Gauss-Legendre quadrature of the definition reaches 1e-13 and is done once per grid).
+        Average over the cone of Fresnel's transmissivity, weighted by sin(theta) cos(theta). Stern 1964 and Allen 1973
+        give it in closed form; Gauss-Legendre quadrature of the definition reaches 1e-13 and is done once per grid.
     """
     index = np.asarray(refractive_index, np.float64)
     return _cone_average(index.tobytes(), index.size, float(angle)).reshape(index.shape)

@@ -8,9 +8,11 @@ References:
 
 from __future__ import annotations
 
+import functools
 from typing import Literal
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -140,8 +142,7 @@ def sail(
         ValueError: soil and leaf spectra of different length.
     """
     _check_spectra(leaf_optics, soil_reflectance)
-    terms = canopy_terms(canopy, leaf_optics, sun_view, hot_spot=hot_spot)
-    return above_soil(terms, jnp.asarray(soil_reflectance, terms.diffuse_reflectance.dtype))
+    return _sail(canopy, leaf_optics, jnp.asarray(soil_reflectance, leaf_optics.reflectance.dtype), sun_view, hot_spot)
 
 
 def above_soil(terms: CanopyTerms, soil: Array) -> CanopyReflectance:
@@ -168,6 +169,13 @@ def above_soil(terms: CanopyTerms, soil: Array) -> CanopyReflectance:
     )
 
 
+@functools.partial(jax.jit, static_argnames="hot_spot")
+def _sail(
+    canopy: Canopy | BimodalCanopy, leaf_optics: LeafOptics, soil: Array, sun_view: SunView, hot_spot: str
+) -> CanopyReflectance:
+    return above_soil(canopy_terms(canopy, leaf_optics, sun_view, hot_spot=hot_spot), soil)  # type: ignore[arg-type]
+
+
 def _check_spectra(leaf_optics: LeafOptics, soil_reflectance: Array) -> None:
     length, soil_length = leaf_optics.reflectance.shape[-1], jnp.shape(soil_reflectance)[-1:]
     if soil_length not in ((length,), (1,)):
@@ -183,20 +191,16 @@ def canopy_terms(
     sun_view: SunView,
     *,
     hot_spot: Literal["exact", "legacy"] = "exact",
-    axis: int = -1,
 ) -> CanopyTerms:
-    """Optical properties of the canopy without soil; arguments as in `sail`.
-
-    `axis` is where the spectra have their spectral axis: -1, or 0 before the batch as the band mode wants it.
-    """
+    """Optical properties of the canopy without soil; arguments as in `sail`."""
     azimuth = fold_azimuth(sun_view.relative_azimuth)
     if isinstance(canopy, BimodalCanopy):
         share = bimodal(canopy.leaf_angle_a, canopy.leaf_angle_b)
     else:
         share = ellipsoidal(canopy.mean_leaf_angle)
     beams = beam_coefficients(share, sun_view.sun_zenith, sun_view.view_zenith, azimuth)
-    k_s, k_o, b_f, w_r, w_t = (jnp.expand_dims(beam, axis) for beam in beams)
-    lai = jnp.expand_dims(canopy.leaf_area_index, axis)
+    k_s, k_o, b_f, w_r, w_t = (beam[..., None] for beam in beams)
+    lai = canopy.leaf_area_index[..., None]
     r, t, absorptance = leaf_optics.reflectance, leaf_optics.transmittance, leaf_optics.absorptance
 
     # scattering coefficients (Verhoef et al. 2007, Table 1): backward and forward, of diffuse and direct light
@@ -216,13 +220,13 @@ def canopy_terms(
     return CanopyTerms(
         sun_transmittance=sun.direct,
         view_transmittance=view.direct,
-        sun_view_transmittance=jnp.expand_dims(both_ways, axis),
+        sun_view_transmittance=both_ways[..., None],
         diffuse_reflectance=slab.reflectance,
         diffuse_transmittance=slab.transmittance,
         sun_diffuse_reflectance=sun.reflectance,
         sun_diffuse_transmittance=sun.transmittance,
         diffuse_view_reflectance=view.reflectance,
         diffuse_view_transmittance=view.transmittance,
-        single_scattering=w * jnp.expand_dims(path, axis),
+        single_scattering=w * path[..., None],
         multiple_scattering=multiple_scattering(slab, sun, view),
     )

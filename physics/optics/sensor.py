@@ -23,6 +23,13 @@ from physics.data import DEFAULT_WAVELENGTHS, table, table_names
 _ALIASES = {"sentinel3_olci": "sentinel3a_olci"}
 _RESPONSE, _QUADRATURE = "response_", "quadrature_"
 
+FEWEST_NODES = 32
+"""Fewest nodes of a reduced quadrature.
+
+XLA's CPU compiler fuses sums over fewer than 32 elements into what consumes them and computes them again and again:
+with 31 nodes the gradient takes 30 times as long as with 32. A few nodes without weight are cheap.
+"""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class QuadratureError:
@@ -84,7 +91,7 @@ def sensor(name: str, *, bands: Iterable[str] | None = None, tolerance: float = 
         name: `sentinel2a`, `sentinel2b`, `sentinel2c`, `landsat8`, `landsat9`, `sentinel3a_olci`, `sentinel3b_olci`
             (`sentinel3_olci` is the first) or `prisma`.
         bands: names of the bands wanted, in the order wanted; None means all. Nodes that no wanted band needs are
-            left out.
+            left out, but some without weight may stand among the nodes: there are never fewer than 32.
         tolerance: largest error of reflectance that the reduced quadrature may make, e.g. 1e-3 or 1e-4: the coarsest
             stored rule that keeps it is taken. 0, or a bound that no stored rule keeps, means the full convolution.
 
@@ -182,17 +189,28 @@ def _sensor(name: str, bands: tuple[str, ...] | None, tolerance: float) -> Senso
     stored = table(_QUADRATURE + name)
     weights = stored[f"{rule}_weights"][rows]
     used = np.any(weights > 0.0, axis=0)
+    wavelengths, weights = _with_spares(stored[f"{rule}_wavelengths"][used], weights[:, used])
     errors = (stored[f"{rule}_{field.name}"][rows] for field in dataclasses.fields(QuadratureError))
     return Sensor(
         name=name,
         bands=wanted,
         centres=_frozen(centres[rows]),
-        wavelengths=_frozen(stored[f"{rule}_wavelengths"][used]),
-        weights=_frozen(weights[:, used]),
+        wavelengths=_frozen(wavelengths),
+        weights=_frozen(weights),
         responses=_frozen(responses[rows]),
         tolerance=float(stored[f"{rule}_tolerance"]),
         error=QuadratureError(*(_frozen(values) for values in errors)),
     )
+
+
+def _with_spares(wavelengths: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes (node,) and weights (band, node), with further nodes of no weight up to `FEWEST_NODES`."""
+    missing = max(0, FEWEST_NODES - wavelengths.size)
+    free = np.setdiff1d(DEFAULT_WAVELENGTHS, wavelengths)
+    spare = free[np.linspace(0, free.size - 1, missing).astype(int)]
+    nodes = np.concatenate([wavelengths, spare])
+    order = np.argsort(nodes)
+    return nodes[order], np.pad(weights, ((0, 0), (0, missing)))[:, order]
 
 
 def _stored_rule(name: str, tolerance: float) -> str | None:

@@ -135,8 +135,8 @@ def multiple_scattering(slab: Slab, sun: Beam, view: Beam) -> Array:
     """Sun light scattered at least twice into the direction of the view beam: the integral of
     exp(-k_o t) (v_b E- + v_f E+) over the depth of the layer.
 
-    With the particular solution it is A (v_b z - rho_do) + B (v_f z - tau_ss tau_do), z the overlap of both beams; around
-    m = k_s it is Verhoef's formula, Eq. 13-15 of Verhoef et al. 2007, with 1 - r_inf² = 2 m / (a + m).
+    With the particular solution it is A (v_b z - rho_do) + B (v_f z - tau_ss tau_do), z the overlap of both beams;
+    around m = k_s it is Verhoef's formula (Verhoef et al. 2007) with 1 - r_inf² = 2 m / (a + m).
     """
     a, m = slab.attenuation, slab.m
     overlap = slab.depth * one_minus_exp_over((sun.extinction + view.extinction) * slab.depth)

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from physics import Canopy, Leaf, SunView, prosail
 from physics.data import DEFAULT_WAVELENGTHS, table
 from physics.optics.sensor import gaussian_bands, sensor, sensor_names, to_bands
 
+LEAF = ("layers", "chlorophyll", "carotenoids", "anthocyanins", "brown_pigment", "water", "dry_matter")
 LAND = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 # Centres (nm) published by ESA (Sentinel-2A, response document issue 3), USGS (Landsat) and EUMETSAT (OLCI).
 PUBLISHED_CENTRES = {
@@ -33,7 +35,9 @@ def test_every_sensor_keeps_constants_and_its_band_order():
             nodes = device.wavelengths
             assert device.weights.shape == (len(device.bands), nodes.size)
             assert device.responses.shape == (len(device.bands), 2101)
-            assert np.all(device.weights >= 0.0) and np.all(np.any(device.weights > 0.0, axis=0))
+            assert np.all(device.weights >= 0.0)
+            # Nodes without weight only fill up to 32.
+            assert nodes.size == 32 or np.all(np.any(device.weights > 0.0, axis=0))
             assert np.all(np.diff(nodes) > 0.0) and np.all(nodes == np.round(nodes))
             np.testing.assert_allclose(device.weights.sum(axis=1), 1.0, rtol=1e-12)
             np.testing.assert_allclose(device.responses.sum(axis=1), 1.0, rtol=1e-12)
@@ -115,3 +119,49 @@ def test_a_band_narrower_than_the_grid_is_interpolated():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("name", ["sentinel2a", "sentinel2c"])
+def test_quadratures_keep_their_tolerance_on_fresh_spectra(name):
+    """On soils, priors and angles of its own: mixtures of the library's soils, uniform parameters, any sun."""
+    rng = np.random.default_rng(7)
+    n = 24
+    pick, share = rng.integers(0, 38, (2, n)), rng.random((n, 1))
+    spectra = table("soil_library")["spectra"]
+    soil = rng.uniform(0.1, 0.4, (n, 1)) * (share * spectra[pick[0]] + (1 - share) * spectra[pick[1]])
+    soil = jnp.asarray(soil, jnp.float32)
+    low = np.array([1.0, 5.0, 1.0, 0.0, 0.0, 0.003, 0.002, 0.0, 20.0, 0.01])
+    high = np.array([2.5, 90.0, 20.0, 10.0, 1.5, 0.05, 0.015, 8.0, 80.0, 0.6])
+    x = jnp.asarray(rng.uniform(low, high, (n, 10)), jnp.float32)
+    ranges = ((10, 70), (0, 12), (0, 180))
+    angles = SunView.from_degrees(*(jnp.asarray(rng.uniform(*pair, n), jnp.float32) for pair in ranges))
+
+    def bands(x, sensor):
+        columns = dict(zip(LEAF, x[:, :7].T, strict=True))
+        canopy = Canopy(leaf_area_index=x[:, 7], mean_leaf_angle=x[:, 8], hot_spot=x[:, 9])
+        return prosail(Leaf(**columns), canopy, soil, angles, sensor=sensor)
+
+    def value_and_jacobian(sensor):
+        def column(direction):
+            return jax.jvp(lambda x: bands(x, sensor), (x,), (jnp.broadcast_to(direction, x.shape),))
+
+        values, slopes = jax.lax.map(jax.jit(column), jnp.diag(jnp.asarray(high - low, jnp.float32)))
+        return np.asarray(values[0]), np.asarray(slopes)
+
+    exact, exact_slopes = value_and_jacobian(sensor(name, tolerance=0))
+    for tolerance in (1e-3, 1e-4):
+        reduced = sensor(name, tolerance=tolerance)
+        assert reduced.wavelengths.size < 80 and reduced.tolerance == tolerance
+        got, slopes = value_and_jacobian(reduced)
+        assert np.abs(got - exact).max() < tolerance
+        assert np.abs(slopes - exact_slopes).max() < 20 * tolerance
+        assert np.sqrt(np.mean((slopes - exact_slopes) ** 2)) < tolerance
+
+
+def test_quadratures_never_have_fewer_than_32_nodes():
+    for name in ("sentinel2a", "sentinel2b", "sentinel2c", "landsat8", "landsat9", "sentinel3_olci"):
+        for bands in (None, sensor(name).bands[:1]):
+            reduced = sensor(name, bands=bands)
+            assert 32 <= reduced.wavelengths.size < 100
+            assert (np.diff(reduced.wavelengths) > 0).all()
+            np.testing.assert_allclose(reduced.weights.sum(axis=1), 1.0, atol=1e-12)

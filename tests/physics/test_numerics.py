@@ -1,0 +1,65 @@
+"""Safe primitives: value and slope at every limit."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from physics.numerics import elementary_layer, one_minus_exp_over, safe_sqrt, saturating
+
+
+def layer_by_quadrature(k: float) -> float:
+    """1 - 2 E3(k) = 1 - 2 * integral over 0..1 of t exp(-k / t) dt, after t = exp(-u²)."""
+    u, weight = np.polynomial.legendre.leggauss(400)
+    u, weight = 4.0 * (u + 1.0), 4.0 * weight
+    t = np.exp(-(u**2))
+    return float((2.0 * t * -np.expm1(-k / t) * t * 2.0 * u * weight).sum())
+
+
+@pytest.mark.parametrize("k", [0.0, 1e-7, 1e-4, 0.03, 0.4, 0.999, 1.0, 1.001, 3.0, 12.0, 60.0])
+def test_layer_absorptance_equals_the_integral(k):
+    expected = layer_by_quadrature(k)
+    single = elementary_layer(jnp.float32(k))[1]
+    np.testing.assert_allclose(single, expected, rtol=1e-6, atol=1e-12)
+    with jax.enable_x64(True):
+        transmissivity, absorptance = elementary_layer(jnp.float64(k))
+        np.testing.assert_allclose(absorptance, expected, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(transmissivity, 1.0 - expected, rtol=1e-11 if k < 5 else 1e-3, atol=1e-13)
+
+
+@pytest.mark.parametrize("k", [0.0, 1e-6, 0.2, 0.9999, 1.0, 5.0])
+def test_layer_slope_is_twice_the_second_exponential_integral(k):
+    # d(1 - 2 E3)/dk = 2 E2; at 0 it is 2
+    slope = jax.grad(lambda x: elementary_layer(x)[1])(jnp.float32(k))
+    t, weight = np.polynomial.legendre.leggauss(4000)
+    t, weight = 0.5 * (t + 1.0), 0.5 * weight
+    expected = 2.0 * (np.exp(-k / t) * weight).sum()  # 2 E2(k) = 2 * integral over 0..1 of exp(-k / t) dt
+    np.testing.assert_allclose(slope, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("x", [-30.0, -0.7, -0.499, -1e-4, 0.0, 1e-6, 0.3, 0.501, 2.0, 80.0])
+def test_one_minus_exp_over(x):
+    value, slope = jax.value_and_grad(one_minus_exp_over)(jnp.float32(x))
+    expected = 1.0 if x == 0 else -np.expm1(-x) / x
+    expected_slope = -0.5 + x / 3 - x**2 / 8 if abs(x) < 1e-3 else (np.exp(-x) - expected) / x
+    np.testing.assert_allclose(value, expected, rtol=2e-6)
+    np.testing.assert_allclose(slope, expected_slope, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-3, 0.5, 3.0, 1e6])
+@pytest.mark.parametrize("x", [0.0, 0.01, 0.7])
+def test_saturating(x, scale):
+    value = saturating(jnp.float32(x), jnp.float32(scale))
+    slope_x, slope_scale = jax.grad(saturating, argnums=(0, 1))(jnp.float32(x), jnp.float32(scale))
+    v = x / scale if scale > 1e-35 else np.inf
+    expected = 0.0 if scale == 0 else -scale * np.expm1(-v)
+    np.testing.assert_allclose(value, expected, rtol=2e-6, atol=1e-30)
+    if not (x == 0 and scale == 0):
+        np.testing.assert_allclose(slope_x, np.exp(-v), rtol=2e-6, atol=1e-37)
+        expected_slope = 1.0 if np.isinf(v) else (v**2 / 2 - v**3 / 3 if v < 1e-3 else 1 - (1 + v) * np.exp(-v))
+        np.testing.assert_allclose(slope_scale, expected_slope, rtol=1e-5, atol=1e-30)
+
+
+def test_safe_sqrt_has_slope_zero_at_its_cusp():
+    assert jax.grad(safe_sqrt)(jnp.float32(0.0)) == 0.0
+    np.testing.assert_allclose(jax.grad(safe_sqrt)(jnp.float32(4.0)), 0.25)
