@@ -8,6 +8,7 @@ three sets, so that no soil serves in two of them: the unusual ones to the fit, 
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +47,7 @@ _COMMON = {
     "brightness": (0.5, 3.5, 1.2, 2.0),
     "wetness": (0.0, 1.0),
 }
-PRIORS = {
+PRIORS: dict[str, dict[str, tuple[float, ...]]] = {
     "atbd": _COMMON | {"carotenoids": (5.0, 22.5, 11.25, 7.5), "water": (0.0045, 0.062, 0.015, 0.015)},
     "prosail_vae": _COMMON,
     "wide": {
@@ -148,7 +149,7 @@ def simulate(
     n, n_jacobian = -(-n // chunk) * chunk, -(-n_jacobian // chunk) * chunk
     values, jacobians = [], []
     with jax.enable_x64(True):
-        forward = jax.jit(lambda *inputs: reflectance(*inputs, wavelengths))
+        forward = jax.jit(functools.partial(reflectance, wavelengths=wavelengths))
 
         def derivative(parameters, *others):
             def column(direction):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from physics.parameters import Record, param
 
@@ -39,9 +41,14 @@ class SunView(Record):
     )
 
     @classmethod
-    def from_degrees(cls, sun_zenith: Array, view_zenith: Array, relative_azimuth: Array) -> SunView:
+    def from_degrees(cls, sun_zenith: ArrayLike, view_zenith: ArrayLike, relative_azimuth: ArrayLike) -> SunView:
         """The same from angles in degrees, the only place where degrees enter."""
-        degrees = cls(sun_zenith=sun_zenith, view_zenith=view_zenith, relative_azimuth=relative_azimuth)
+        angles: dict[str, Any] = {
+            "sun_zenith": sun_zenith,
+            "view_zenith": view_zenith,
+            "relative_azimuth": relative_azimuth,
+        }
+        degrees = cls(**angles)
         return cls(
             sun_zenith=jnp.radians(degrees.sun_zenith),
             view_zenith=jnp.radians(degrees.view_zenith),

@@ -42,8 +42,7 @@ def ellipsoidal(mean_leaf_angle: Array) -> Array:
     cosine = jnp.asarray(np.cos(_EDGES), angle.dtype)
     sine = jnp.asarray(np.sin(_EDGES), angle.dtype)
     x = (chi * cosine / jnp.sqrt(cosine**2 + (chi * sine) ** 2))[..., 0, :]
-    nodes, weights = np.polynomial.legendre.leggauss(4)
-    nodes, weights = jnp.asarray(nodes, angle.dtype), jnp.asarray(weights, angle.dtype)
+    nodes, weights = (jnp.asarray(part, angle.dtype) for part in np.polynomial.legendre.leggauss(4))
     centre, half = 0.5 * (x[..., 1:] + x[..., :-1]), 0.5 * (x[..., :-1] - x[..., 1:])
     points = centre[..., None] + half[..., None] * nodes
     density = jnp.sqrt(1.0 + points**2 * (1.0 - 1.0 / chi**2))
@@ -201,7 +200,7 @@ def _arccos(x: Array) -> Array:
     """
     if x.dtype == jnp.float64:
         return jnp.arccos(x)
-    polynomial = -0.0012624911
+    polynomial = jnp.full_like(x, -0.0012624911)
     for coefficient in (
         0.0066700901,
         -0.0170881256,

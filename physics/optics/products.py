@@ -10,7 +10,7 @@ from physics.optics.leaf_angles import beam_coefficients, bimodal, ellipsoidal
 from physics.optics.sail import BimodalCanopy, Canopy, CanopyReflectance
 
 
-def surface_reflectance(canopy_reflectance: CanopyReflectance, skyl: Array) -> Array:
+def surface_reflectance(canopy_reflectance: CanopyReflectance, skyl: Array | float) -> Array:
     """Reflectance towards the sensor under sun and sky light.
 
     Args:
@@ -27,7 +27,7 @@ def surface_reflectance(canopy_reflectance: CanopyReflectance, skyl: Array) -> A
     return scene.bidirectional + skyl * (scene.hemispherical_directional - scene.bidirectional)
 
 
-def albedo(canopy_reflectance: CanopyReflectance, skyl: Array) -> Array:
+def albedo(canopy_reflectance: CanopyReflectance, skyl: Array | float) -> Array:
     """Spectral albedo under sun and sky light: black-sky and white-sky albedo mixed by the share of diffuse light.
 
     Args:
@@ -41,7 +41,9 @@ def albedo(canopy_reflectance: CanopyReflectance, skyl: Array) -> Array:
     return scene.directional_hemispherical + skyl * (scene.bihemispherical - scene.directional_hemispherical)
 
 
-def fapar(canopy_reflectance: CanopyReflectance, skyl: Array = 0.0, *, wavelengths: np.ndarray | None = None) -> Array:
+def fapar(
+    canopy_reflectance: CanopyReflectance, skyl: Array | float = 0.0, *, wavelengths: np.ndarray | None = None
+) -> Array:
     """Fraction of photosynthetically active radiation (400 to 700 nm) absorbed by the canopy.
 
     Args:
@@ -67,8 +69,8 @@ def fapar(canopy_reflectance: CanopyReflectance, skyl: Array = 0.0, *, wavelengt
             f"{scene.bidirectional.shape[-1]} spectral values and {grid.size} wavelengths ({inside.sum()} within)"
         )
     spacing = np.gradient(grid) if grid.size > 1 else np.ones(1)
-    weights = np.where(inside, np.abs(spacing), 0.0)
-    weights = jnp.asarray(weights / weights.sum(), scene.bidirectional.dtype)
+    share = np.where(inside, np.abs(spacing), 0.0)
+    weights = jnp.asarray(share / share.sum(), scene.bidirectional.dtype)
     terms = scene.canopy
     bounce = 1.0 / (1.0 - scene.soil * terms.diffuse_reflectance)
     reaching_sun = (terms.sun_transmittance + terms.sun_diffuse_transmittance) * bounce

@@ -46,7 +46,8 @@ class PixelEncoder(nnx.Module):
         check_observations(example)
         self.activation, self.transform = activation, transform
         self.names = tuple(example)
-        self.means, self.scales = nnx.Dict(), nnx.Dict()
+        self.means: nnx.Dict[Constant] = nnx.Dict()
+        self.scales: nnx.Dict[Constant] = nnx.Dict()
         inputs = 0
         for name, record in example.items():
             if not isinstance(record, SingleDate):

@@ -221,6 +221,7 @@ def amortize(
     family: str | Callable[..., nnx.Module] = "full_covariance",
     global_family: str = "normal",
     sites: Sequence[str] = (),
+    at_prior: bool = True,
 ) -> AmortizedPosterior:
     """Builds the amortised guide of a model from its trace.
 
@@ -239,6 +240,7 @@ def amortize(
             of `releo_jax.inference.families`.
         global_family: of the global sites: "normal", independent normals on the unconstrained line.
         sites: local sites to put first.
+        at_prior: whether the heads start at the prior's moments, which takes draws; not needed before loading weights.
 
     Returns:
         An untrained amortised posterior.
@@ -252,7 +254,7 @@ def amortize(
         raise ValueError(f"global_family: expected 'normal', got {global_family!r}")
     structure = read_structure(model, example, plate=plate, first=sites)
     options = {"plate": plate, "family": family, "global_family": global_family, "sites": tuple(sites)}
-    return _build(model, encoder, example, structure, options, moments=_prior_moments)
+    return _build(model, encoder, example, structure, options, moments=_prior_moments if at_prior else _no_moments)
 
 
 def _build(
@@ -271,10 +273,10 @@ def _build(
         raise ValueError(f"encoder: expected a context of shape (pixel, feature) = ({pixels}, ...), got {got}")
     local_mean, local_std, shared_mean, shared_std = moments(model, structure, example)
     family = options["family"]
-    make = FAMILIES[family] if isinstance(family, str) else family
+    make: Callable[..., nnx.Module] = FAMILIES[family] if isinstance(family, str) else family
     local = make(structure.local, context.shape[1], location=local_mean, scale=local_std)
     shared = SharedNormal(structure.shared, location=shared_mean, scale=shared_std) if structure.shared else None
-    graph, parameters, constants = nnx.split(Guide(encoder, local, shared), nnx.Param, ...)
+    graph, parameters, constants = nnx.split(Guide(encoder, local, shared), nnx.Param, ...)  # type: ignore[misc]
     # Copies: training elsewhere must not change this guide through the encoder that both were given.
     parameters, constants = jax.tree.map(jnp.array, (parameters, constants))
     return AmortizedPosterior(

@@ -67,12 +67,13 @@ class Simulation:
             guide = amortized.guide(parameters)
             return -jnp.mean(guide.local(guide.encoder(observations)).log_prob(values))
 
-        if self.n_simulations is None:
+        size = self.n_simulations
+        if size is None:
             return lambda parameters, key, data: score(parameters, *pairs(key, batch)), None
-        bank = _bank(pairs, key, self.n_simulations)
+        bank = _bank(pairs, key, size)
 
         def from_bank(parameters: Any, key: Array, bank: Any) -> Array:
-            chosen = jax.random.randint(key, (batch,), 0, self.n_simulations)
+            chosen = jax.random.randint(key, (batch,), 0, size)
             return score(parameters, *jax.tree.map(lambda leaf: leaf[chosen], bank))
 
         return from_bank, bank

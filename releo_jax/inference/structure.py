@@ -151,7 +151,8 @@ def read_structure(
         raise ValueError('expected at least one observed site, got none; write observe("s2", distribution, data["s2"])')
     latent = {name: site for name, site in sites.items() if _is_latent(site)}
     bounds = _fixed_supports(traced, latent, pixels)
-    local, shared = [], []
+    local: list[Site] = []
+    shared: list[Site] = []
     for name, site in latent.items():
         inside = plate in _plates(site)
         support = jax.tree.unflatten(jax.tree.structure(site["fn"].support), bounds[name])

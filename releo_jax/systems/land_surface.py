@@ -1,0 +1,179 @@
+"""The model function behind the products: mixed, clumped, ageing canopies over many soils, seen with correlated errors.
+
+What a plane-parallel canopy leaves out decides how far a retrieval can be trusted on real fields: gaps between the
+plants, leaves that stand in clumps, ripe crops, soils that are not the two of the textbook, and reflectance whose
+errors are alike in all bands. Each is a latent site here, and can be switched off:
+
+    model = land_surface(sensor("sentinel2a"))
+    model = land_surface(sensor("sentinel2a"), clumping=None, mixing=False)       # closed, random canopies
+    model = land_surface(sensor("sentinel2a"), error=ReflectanceError(gain=0.05))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+from jax import Array
+from numpyro.distributions import Distribution
+
+from physics import (
+    Canopy,
+    Leaf,
+    LibrarySoil,
+    Sensor,
+    SunView,
+    fapar,
+    fcover,
+    library_soil,
+    prosail,
+    prospect_d,
+    sail,
+    to_bands,
+)
+from physics.optics.leaf_angles import beam_coefficients, ellipsoidal
+from releo_jax import priors
+from releo_jax.inference.structure import Model
+from releo_jax.observations import Observations, SingleDate, observe
+from releo_jax.priors import Published, sample_params
+
+RECORD = "s2"
+"""Name of the record in the observations."""
+
+LARGEST_LEAF_AREA = 12.0
+"""Upper end of the leaf area index of a vegetated patch."""
+
+_PAR = np.arange(405.0, 700.0, 10.0)
+
+
+class ReflectanceError(NamedTuple):
+    """Standard deviations of what separates surface reflectance from the model's.
+
+    Attributes:
+        gain: factor common to all bands: residual aerosol, anisotropy, shadows between the plants.
+        tilt: factor that grows linearly with the logarithm of wavelength, from -1/2 at the shortest band to 1/2.
+        offset: common to all bands, reflectance.
+        relative: independent factor in each band.
+        noise: independent in each band, reflectance; the median of the site `noise`, which an image can teach.
+        noise_spread: deviation of the logarithm of that site.
+    """
+
+    gain: float = 0.10
+    tilt: float = 0.08
+    offset: float = 0.008
+    relative: float = 0.04
+    noise: float = 0.014
+    noise_spread: float = 0.3
+
+    def law(self, bands: Array, noise: Array, centres: np.ndarray) -> Distribution:
+        """Joint law of the observed bands `(*batch, band)` around modelled ones; `noise` `(band,)`."""
+        position = np.log(np.asarray(centres, np.float64))
+        position = (position - position.mean()) / (position.max() - position.min())
+        factors = [
+            self.gain * bands,
+            self.tilt * position.astype(np.float32) * bands,
+            jnp.full_like(bands, self.offset),
+        ]
+        diagonal = (self.relative * bands) ** 2 + noise**2
+        return dist.LowRankMultivariateNormal(bands, jnp.stack(factors, axis=-1), diagonal)
+
+
+def vegetated_fraction(ground_mixing: Array, leaf_area_index: Array) -> Array:
+    """Share of the ground on which plants stand: 1 for 40 % of pixels, down to 0.2 (more where leaves abound)."""
+    least = 0.2 + 0.8 * leaf_area_index / LARGEST_LEAF_AREA
+    return 1.0 - jnp.maximum(ground_mixing - 0.4, 0.0) / 0.6 * (1.0 - least)
+
+
+def land_surface(
+    sensor: Sensor,
+    *,
+    prior: Published = priors.land_surface,
+    clumping: tuple[float, float] | None = (0.5, 1.0),
+    mixing: bool = True,
+    error: ReflectanceError = ReflectanceError(),  # noqa: B008
+) -> Model:
+    """The NumPyro model function of a sensor's bands over vegetation and soil.
+
+    Args:
+        sensor: bands and quadrature.
+        prior: of canopy, leaf and soil; `leaf_area_index` is that of the pixel.
+        clumping: range of the uniform clumping index; None for leaves placed at random.
+        mixing: whether bare ground may lie beside the plants.
+        error: observation model.
+
+    Returns:
+        A model of observations with the record `s2`.
+
+    Equation:
+        band = f prosail(leaf, L_e) + (1 - f) soil, L_e = clumping LAI / f, f the vegetated fraction.
+    """
+
+    def model(data: Observations) -> None:
+        record = data[RECORD]
+        assert isinstance(record, SingleDate)
+        noise = numpyro.sample(
+            "noise", dist.LogNormal(np.log(error.noise), error.noise_spread).expand([len(sensor.bands)]).to_event(1)
+        )
+        with numpyro.plate("pixel", record.values.shape[0]):
+            canopy = sample_params(Canopy, prior=prior.canopy)
+            leaf = sample_params(Leaf, prior=prior.leaf, fixed={"anthocyanins": jnp.zeros(())})
+            soil = library_soil(sample_params(LibrarySoil, prior=prior.soil), wavelengths=sensor.wavelengths)
+            area = canopy.leaf_area_index
+            one = jnp.ones_like(area)
+            clumped = one if clumping is None else numpyro.sample("clumping", dist.Uniform(*clumping))
+            covered = one
+            if mixing:
+                covered = vegetated_fraction(numpyro.sample("ground_mixing", dist.Uniform(0.0, 1.0)), area)
+            numpyro.deterministic("vegetated_fraction", covered)
+            patch = eqx.tree_at(lambda record: record.leaf_area_index, canopy, clumped * area / covered)
+            plants = prosail(leaf, patch, soil, record.geometry, sensor=sensor)
+            bands = covered[:, None] * plants + (1.0 - covered[:, None]) * to_bands(soil, sensor)
+            numpyro.deterministic("bands", bands)
+            observe(RECORD, error.law(bands, noise, sensor.centres), record)
+
+    return model
+
+
+def derived_variables(sites: Mapping[str, Array], sun_view: SunView) -> dict[str, Array]:
+    """Variables that follow from the sites of the model.
+
+    Args:
+        sites: latent and deterministic sites of the model, `(*batch, pixel)`.
+        sun_view: angles `(pixel,)`; fAPAR depends on the sun.
+
+    Returns:
+        `(*batch, pixel)` by full name: `plant_area_effective` (leaf area index of randomly placed leaves with the same
+        gap fraction at 57.5 degrees, as hemispherical photographs measure it), `canopy_chlorophyll` (g m-2),
+        `canopy_water` (g m-2), `fapar` (black sky, all leaves), `fcover`.
+
+    References:
+        Weiss, Baret, Smith, Jonckheere & Coppin 2004, Agric. For. Meteorol. 121, 37 (57.5 degrees).
+    """
+    area, covered = sites["leaf_area_index"], sites["vegetated_fraction"]
+    fields = ("layers", "chlorophyll", "carotenoids", "brown_pigment", "water", "dry_matter")
+    leaf = Leaf(**{name: sites[name] for name in fields})
+    canopy = Canopy(
+        leaf_area_index=sites.get("clumping", 1.0) * area / covered,
+        mean_leaf_angle=sites["mean_leaf_angle"],
+        hot_spot=sites["hot_spot"],
+    )
+    soil = LibrarySoil(brightness=sites["brightness"], **{f"shape_{i}": sites[f"shape_{i}"] for i in (1, 2, 3, 4)})
+    visible = sail(
+        canopy, prospect_d(leaf, wavelengths=_PAR), library_soil(soil, wavelengths=_PAR), sun_view, hot_spot="exact"
+    )
+    angle = jnp.full_like(area, np.radians(57.5))
+    extinction = beam_coefficients(ellipsoidal(canopy.mean_leaf_angle), angle, angle, angle).sun_extinction
+    # The gap fraction at 57.5 degrees hardly depends on leaf angles: 0.5 / cos(57.5) is the extinction of all of them.
+    gap = 1.0 + covered * jnp.expm1(-extinction * canopy.leaf_area_index)
+    return {
+        "plant_area_effective": -jnp.log(gap) * np.cos(np.radians(57.5)) / 0.5,
+        "canopy_chlorophyll": area * sites["chlorophyll"] * 1e-2,  # ug cm-2 -> g m-2
+        "canopy_water": area * sites["water"] * 1e4,  # cm = g cm-2 -> g m-2
+        "fapar": covered * fapar(visible, wavelengths=_PAR),
+        "fcover": covered * fcover(canopy),
+    }
