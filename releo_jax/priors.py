@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 from jax import Array
-from numpyro.distributions import TruncatedNormal
 from numpyro.distributions.distribution import Distribution
 
 from physics.parameters import Parameter, Record, parameters
+from releo_jax.distributions import TruncatedNormal
 
 _RecordType = TypeVar("_RecordType", bound=Record)
 _LEAF_AREA = "leaf_area_index"
@@ -300,4 +301,49 @@ prosail_vae_box = Published(
         }
     ),
     soil=Prior({"brightness": dist.Uniform(0.3, 3.5), "wetness": dist.Uniform(0.0, 1.0)}),
+)
+
+
+def _green(senescence: Array) -> Array:
+    """Share of the chlorophyll that a senescent leaf has kept: 1 below a senescence of 0.3, 0 at 1."""
+    # The power 0.7 lets half of the senescent leaves keep less than 0.62. Its slope at 0 is infinite: stay above.
+    return (jnp.clip(1.0 - senescence, 1e-6, 0.7) / 0.7) ** 0.7
+
+
+# What grows on cultivated and semi-natural land, ripe crops included. Ranges as in the ATBD and wider; the senescence
+# of a leaf takes its chlorophyll, leaves some carotenoids, and brings brown pigment and drought with it.
+land_surface = Published(
+    canopy=Prior(
+        {
+            "leaf_area_index": _normal(0.0, 12.0, 0.0, 2.7),
+            "mean_leaf_angle": _normal(15.0, 80.0, 52.0, 25.0),
+            "hot_spot": _normal(0.02, 0.6, 0.15, 0.2),
+        }
+    ),
+    leaf=Prior(
+        {
+            "layers": _normal(1.2, 2.2, 1.5, 0.3),
+            "senescence": dist.Uniform(0.0, 1.0),
+            "green_chlorophyll": _normal(15.0, 90.0, 45.0, 25.0),
+            "carotenoid_ratio": dist.Uniform(0.15, 0.35),
+            "brown_share": dist.Uniform(0.0, 1.0),
+            "turgid_water": _normal(0.6, 0.87, 0.76, 0.08),
+            "drying": dist.Uniform(0.0, 1.0),
+            "dry_matter": _normal(0.002, 0.012, 0.005, 0.003),
+        },
+        derived={
+            "chlorophyll": lambda green_chlorophyll, senescence: 1.0 + (green_chlorophyll - 1.0) * _green(senescence),
+            "carotenoids": lambda chlorophyll, carotenoid_ratio, senescence: (
+                carotenoid_ratio * (chlorophyll + 15.0 * (1.0 - _green(senescence)))
+            ),
+            "brown_pigment": lambda brown_share, senescence: (
+                brown_share * (0.3 + 3.4 * (1.0 - _green(senescence) ** 2))
+            ),
+            "relative_water": lambda turgid_water, drying, senescence: (
+                turgid_water - (turgid_water - 0.2) * drying * (1.0 - _green(senescence) ** 2)
+            ),
+            "water": lambda dry_matter, relative_water: dry_matter / (1.0 - relative_water) - dry_matter,
+        },
+    ),
+    soil=Prior({"brightness": dist.Uniform(0.06, 0.5), **{f"shape_{i}": dist.Normal(0.0, 1.0) for i in (1, 2, 3, 4)}}),
 )

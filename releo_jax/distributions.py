@@ -1,0 +1,224 @@
+"""Laws on an interval for NumPyro models, right in the tails in single precision.
+
+    numpyro.sample("leaf_area_index", TruncatedNormal(2.0, 3.0, low=0.0, high=15.0))
+
+`TruncatedNormal` is used where NumPyro's own draws values outside the interval and has gradients that are NaN: when the
+location lies outside, or the deviation is far larger or smaller than the interval. Its arithmetic is in
+`releo_jax.truncated_normal`. The Kullback-Leibler divergences from uniform and other truncated normal laws are
+registered with `numpyro.distributions.kl_divergence`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.scipy.special import ndtr, ndtri
+from jax.typing import ArrayLike
+from numpyro.distributions import Distribution, Uniform, constraints
+from numpyro.distributions.kl import kl_divergence
+from numpyro.distributions.util import promote_shapes, validate_sample
+
+from releo_jax import truncated_normal as arithmetic
+
+
+def _check_interval(name: str, low: Any, high: Any) -> None:
+    """Looks at bounds that are known before tracing."""
+    if isinstance(low, jax.core.Tracer) or isinstance(high, jax.core.Tracer):
+        return
+    if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high)) and np.all(np.less(low, high))):
+        raise ValueError(
+            f"{name}: expected finite bounds low < high, got low {low} and high {high}; "
+            "for a law without one of the bounds take numpyro.distributions.TruncatedNormal"
+        )
+
+
+class _OnInterval(Distribution):
+    """A law with a location and a scale on the interval from `low` to `high`."""
+
+    arg_constraints = {
+        "loc": constraints.real,
+        "scale": constraints.positive,
+        "low": constraints.real,
+        "high": constraints.real,
+    }
+    reparametrized_params = ["loc", "scale", "low", "high"]
+    pytree_data_fields = ("loc", "scale", "low", "high")
+
+    loc: ArrayLike
+    scale: ArrayLike
+    low: ArrayLike
+    high: ArrayLike
+
+    def __init__(
+        self,
+        loc: ArrayLike = 0.0,
+        scale: ArrayLike = 1.0,
+        *,
+        low: ArrayLike,
+        high: ArrayLike,
+        validate_args: bool | None = None,
+    ) -> None:
+        _check_interval(type(self).__name__, low, high)
+        # Numbers stay numbers: their precision is chosen where the law is used.
+        self.loc, self.scale, self.low, self.high = promote_shapes(loc, scale, low, high)
+        shape = jnp.broadcast_shapes(*(jnp.shape(value) for value in (loc, scale, low, high)))
+        super().__init__(batch_shape=shape, event_shape=(), validate_args=validate_args)
+
+    @constraints.dependent_property(is_discrete=False, event_dim=0)
+    def support(self) -> constraints.Constraint:
+        return constraints.interval(self.low, self.high)
+
+    def _parameters(self) -> tuple[Array, Array, Array, Array]:
+        loc, scale, low, high = arithmetic.promote(self.loc, self.scale, self.low, self.high)
+        return loc, scale, low, high
+
+    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draws `(*sample_shape, *batch)`, strictly inside the interval, differentiable in every parameter."""
+        dtype = self._parameters()[0].dtype
+        # Half a step off the grid of the generator: neither 0 nor 1.
+        q = jax.random.uniform(key, sample_shape + self.batch_shape, dtype) + 0.25 * jnp.finfo(dtype).eps
+        return self.icdf(q)
+
+    def icdf(self, q: ArrayLike) -> Array:
+        """Value below which the law has probability `q`."""
+        raise NotImplementedError
+
+
+class TruncatedNormal(_OnInterval):
+    """Normal law truncated to an interval.
+
+    Args:
+        loc: mean of the normal before it is truncated; may lie outside the interval.
+        scale: its standard deviation, positive; may be far larger than the interval (uniform) or smaller.
+        low: lower bound, finite.
+        high: upper bound, finite.
+        validate_args: see NumPyro.
+
+    Equation:
+        p(x) = exp(-(x - loc)^2 / (2 scale^2)) / Z on (low, high)
+
+    Validity:
+        Draws, densities, moments and divergences have the relative precision of their type (1e-6 in float32) for
+        locations up to 1e4 interval widths outside, and for every ratio of scale and interval. Gradients of draws are
+        those of the implicit reparameterisation.
+
+    Raises:
+        ValueError: bounds that are not finite or not in order.
+
+    References:
+        Figurnov, Mohamed & Mnih 2018, Implicit reparameterization gradients, NeurIPS 31.
+    """
+
+    def icdf(self, q: ArrayLike) -> Array:
+        """Value below which the law has probability `q`, strictly inside the interval."""
+        return arithmetic.quantile(*arithmetic.promote(q, *self._parameters()))
+
+    def cdf(self, value: ArrayLike) -> Array:
+        """Probability of values up to `value`."""
+        return arithmetic.distribution(*arithmetic.promote(value, *self._parameters()))
+
+    @validate_sample
+    def log_prob(self, value: ArrayLike, intermediates: object = None) -> Array:
+        """Log density; -inf outside the interval."""
+        return arithmetic.log_density(*arithmetic.promote(value, *self._parameters()))
+
+    @property
+    def mean(self) -> Array:
+        """Expectation of the truncated law."""
+        return arithmetic.moments(*self._parameters())[0]
+
+    @property
+    def variance(self) -> Array:
+        """Variance of the truncated law."""
+        return arithmetic.moments(*self._parameters())[1]
+
+    def entropy(self) -> Array:
+        """Differential entropy."""
+        loc, scale, low, high = self._parameters()
+        return jnp.log(high - low) - arithmetic.uniform_divergence(loc, scale, low, high)
+
+
+class LogitNormal(_OnInterval):
+    """Law on an interval whose logit is normal.
+
+    Args:
+        loc: mean of log((x - low) / (high - x)).
+        scale: its standard deviation, positive.
+        low: lower bound, finite.
+        high: upper bound, finite.
+        validate_args: see NumPyro.
+
+    Equation:
+        x = low + (high - low) / (1 + exp(-z)), z ~ N(loc, scale^2)
+
+    Validity:
+        Mean and variance have no closed form; the midpoint rule used for them is exact within 1e-6 of the interval for
+        scales up to 20.
+    """
+
+    def icdf(self, q: ArrayLike) -> Array:
+        """Value below which the law has probability `q`."""
+        q, loc, scale, low, high = arithmetic.promote(q, *self._parameters())
+        return low + (high - low) * jax.nn.sigmoid(loc + scale * ndtri(q))
+
+    def _logit(self, value: ArrayLike) -> tuple[Array, ...]:
+        value, loc, scale, low, high = arithmetic.promote(value, *self._parameters())
+        inside = (value > low) & (value < high)
+        value = jnp.where(inside, value, 0.5 * (low + high))
+        below, above = value - low, high - value
+        log_slope = jnp.log(high - low) - jnp.log(below) - jnp.log(above)
+        return (jnp.log(below) - jnp.log(above) - loc) / scale, log_slope - jnp.log(scale), inside
+
+    def cdf(self, value: ArrayLike) -> Array:
+        """Probability of values up to `value`."""
+        z, _, inside = self._logit(value)
+        return jnp.where(inside, ndtr(z), jnp.where(jnp.asarray(value) <= jnp.asarray(self.low), 0.0, 1.0))
+
+    @validate_sample
+    def log_prob(self, value: ArrayLike, intermediates: object = None) -> Array:
+        """Log density; -inf outside the interval."""
+        z, log_slope, inside = self._logit(value)
+        return jnp.where(inside, log_slope - 0.5 * (z**2 + math.log(2.0 * math.pi)), -jnp.inf)
+
+    def _moments(self) -> tuple[Array, Array]:
+        """Mean and variance by the midpoint rule over 8 deviations, which converges exponentially here."""
+        loc, scale, low, high = self._parameters()
+        nodes = (np.arange(128) + 0.5) / 8.0 - 8.0
+        weight = np.exp(-0.5 * nodes**2)
+        weight /= weight.sum()
+        shape = (-1,) + (1,) * loc.ndim
+        t, w = (jnp.asarray(x.reshape(shape), loc.dtype) for x in (nodes, weight))
+        unit = jax.nn.sigmoid(loc + scale * t)
+        mean = (w * unit).sum(0)
+        return low + (high - low) * mean, (high - low) ** 2 * (w * (unit - mean) ** 2).sum(0)
+
+    @property
+    def mean(self) -> Array:
+        """Expectation."""
+        return self._moments()[0]
+
+    @property
+    def variance(self) -> Array:
+        """Variance."""
+        return self._moments()[1]
+
+
+@kl_divergence.register(TruncatedNormal, Uniform)
+def _divergence_from_uniform(p: TruncatedNormal, q: Uniform) -> Array:
+    """KL(p || q); infinite where the uniform law does not reach over the interval of `p`."""
+    loc, scale, low, high, q_low, q_high = arithmetic.promote(p.loc, p.scale, p.low, p.high, q.low, q.high)
+    inside = (q_low <= low) & (high <= q_high)
+    wider = jnp.log(jnp.where(inside, q_high - q_low, 1.0) / jnp.where(inside, high - low, 1.0))
+    return jnp.where(inside, arithmetic.uniform_divergence(loc, scale, low, high) + wider, jnp.inf)
+
+
+@kl_divergence.register(TruncatedNormal, TruncatedNormal)
+def _divergence_between(p: TruncatedNormal, q: TruncatedNormal) -> Array:
+    """KL(p || q); infinite where the interval of `q` does not reach over that of `p`."""
+    loc, scale, low, high, *other = arithmetic.promote(p.loc, p.scale, p.low, p.high, q.loc, q.scale, q.low, q.high)
+    return arithmetic.divergence(loc, scale, low, high, *other)
