@@ -109,7 +109,7 @@ def test_bilinear_is_exact_for_planes_and_constant_outside():
 
 
 def test_relative_azimuth_of_a_sensor_that_crosses_the_zenith_has_no_branch():
-    """Between two nodes the sensor passes overhead: its azimuth jumps from 100 to 280 degrees, its direction does not."""
+    """Between two nodes the sensor passes overhead: its azimuth jumps from 100 to 280 degrees, not its direction."""
     grids = AngleGrids(
         sun=directions(np.full((1, 2), 35.0), np.full((1, 2), 150.0)),
         view=directions(np.array([[1.0, 1.0]]), np.array([[100.0, 280.0]])),

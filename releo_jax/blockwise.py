@@ -1,0 +1,259 @@
+"""A retrieval over many pixels: in batches of one size, and from block to block while others are read and written."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from physics import SunView
+from releo_jax.cubes.blocks import Block, Window, blocks, load_block
+from releo_jax.cubes.convention import Flag
+from releo_jax.errors import ReleoError
+from releo_jax.results import Progress, Report, blank, check_request, full_name, layers, provenance
+from releo_jax.systems import Retrieval
+
+BATCH = 1 << 15
+"""Pixels that a retrieval is given at a time."""
+
+AHEAD = 2
+"""Blocks that are read before they are needed, and that wait to be written."""
+
+
+class Runner:
+    """Hands the usable pixels of blocks to a retrieval in batches of one size, so that its program compiles once.
+
+    Args:
+        variables: what to retrieve.
+        level: probability of the intervals.
+        total: number of all pixels that will come.
+        largest: number of pixels of the largest block.
+        report: counts pixels, flags and seconds.
+        progress: is told the numbers of pixels done and of all.
+    """
+
+    def __init__(
+        self,
+        variables: Sequence[str],
+        level: float,
+        *,
+        total: int,
+        largest: int,
+        report: Report,
+        progress: Progress | None,
+    ) -> None:
+        self.variables = tuple(variables)
+        self.level = level
+        self.total = total
+        self.report = report
+        self.progress = progress
+        # Small blocks are not padded to more than the next power of two.
+        self.batch = min(BATCH, 1 << max(largest - 1, 0).bit_length())
+        self._started: set[int] = set()
+
+    def retrieve(self, retrieval: Retrieval, block: Block) -> dict[str, np.ndarray]:
+        """Results `(pixel,)` of a block whose bands are those of the retrieval, masked where it has no usable input."""
+        before = self.report.pixels
+        values = blank(self.variables, len(block))
+        required = [block.bands.index(name) for name in retrieval.required]
+        usable = block.mask.any(axis=1) & block.mask[:, required].all(axis=1)
+        rows = np.flatnonzero(usable)
+        for start in range(0, rows.size, self.batch):
+            part = rows[start : start + self.batch]
+            found = self._call(retrieval, block[np.pad(part, (0, self.batch - part.size), mode="edge")])
+            for key, array in values.items():
+                array[part] = found[key][: part.size]
+            self._tell(before + int(part[-1]) + 1)
+        self.report.count(values)
+        self._tell(self.report.pixels)
+        return values
+
+    def _call(self, retrieval: Retrieval, block: Block) -> Mapping[str, np.ndarray]:
+        stage = "computing" if id(retrieval) in self._started else "starting"
+        self._started.add(id(retrieval))
+        with self.report.clock(stage):
+            sun_view = SunView.from_degrees(block.sun_zenith, block.view_zenith, block.relative_azimuth)
+            found = retrieval(block.reflectance, block.mask, sun_view, variables=self.variables, level=self.level)
+            return {key: np.asarray(array) for key, array in found.items()}
+
+    def _tell(self, done: int) -> None:
+        if self.progress is not None:
+            self.progress(done, self.total)
+
+
+class Stream:
+    """The retrieval of a cube: what will come out, and the blocks as they are done.
+
+    Args:
+        cube: image `(time, band, y, x)`.
+        retrieval: the method, or one for each sensor that the cube names.
+        variables: what to retrieve, None for all that the method has.
+        level: probability of the intervals.
+        block_size: largest side of a block in pixels, None to follow the chunks of the cube.
+        progress: is told the numbers of pixels done and of all.
+
+    Raises:
+        ReleoError: the cube lacks a band, or the method a variable.
+    """
+
+    def __init__(
+        self,
+        cube: xr.Dataset,
+        retrieval: Retrieval | Mapping[str, Retrieval],
+        variables: Sequence[str] | None,
+        level: float,
+        block_size: int | None,
+        progress: Progress | None,
+    ) -> None:
+        if block_size is not None and block_size < 1:
+            raise ReleoError(f"expected a block size of at least 1 pixel, got {block_size}")
+        self.cube = cube
+        self.report = Report()
+        where = str(cube.attrs.get("source", "the cube"))
+        held = tuple(str(name) for name in cube["band"].values)
+        self._methods = _by_date(cube, retrieval, where)
+        for method in self._methods:
+            chosen = check_request(method, variables, level)
+            self.report.missing_bands = check_bands(held, method, where)
+        self.layers = layers(chosen, level)
+        self.attrs = provenance(
+            self._methods[0].name, " ".join(sensors_of(cube)), level, where, held, self.report.missing_bands
+        )
+        self._windows = list(blocks(cube, block_size))
+        sizes = [window.pixels for window in self._windows]
+        self._runner = Runner(
+            chosen, level, total=sum(sizes), largest=max(sizes), report=self.report, progress=progress
+        )
+
+    def template(self) -> xr.Dataset:
+        """The cube with the attributes of the result."""
+        kept = {name: value for name, value in self.cube.attrs.items() if name not in ("source", "Conventions")}
+        return self.cube.drop_attrs(deep=False).assign_attrs({**kept, **self.attrs})
+
+    def results(self) -> Generator[tuple[Window, dict[str, np.ndarray]], None, None]:
+        """Blocks with the values of every layer, while the next ones are read. Close the iterator to stop early."""
+        with worker("releo-read") as pool:
+            ahead = iter(self._windows)
+            pending: deque[Future[Block]] = deque()
+            for window in self._windows:
+                for following in itertools.islice(ahead, AHEAD - len(pending)):
+                    pending.append(pool.submit(self._read, following))
+                values = self._runner.retrieve(self._methods[window.time], pending.popleft().result())
+                yield window, {full_name(key): array for key, array in values.items()}
+
+    def _read(self, window: Window) -> Block:
+        with self.report.clock("reading"):
+            return load_block(self.cube, window, self._methods[window.time].bands)
+
+
+@contextlib.contextmanager
+def worker(name: str) -> Iterator[ThreadPoolExecutor]:
+    """One thread; at the end, work that has not begun is dropped and work that has is waited for."""
+    pool = ThreadPoolExecutor(1, name)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def check_bands(held: Sequence[str], retrieval: Retrieval, where: str) -> tuple[str, ...]:
+    """The bands that a method uses and an input does not hold.
+
+    Raises:
+        ReleoError: the method cannot do without one of them.
+    """
+    missing = tuple(name for name in retrieval.bands if name not in held)
+    needed = [name for name in missing if name in retrieval.required]
+    if needed:
+        raise ReleoError(
+            f"{where}: missing band {', '.join(needed)}, which the method {retrieval.name} cannot do without "
+            f"(found {', '.join(held)}); add what is missing or choose another method"
+        )
+    if len(missing) == len(retrieval.bands):
+        raise ReleoError(
+            f"{where}: none of the bands {', '.join(retrieval.bands)} that the method {retrieval.name} uses "
+            f"(found {', '.join(held)}); add them"
+        )
+    return missing
+
+
+def sensors_of(cube: xr.Dataset) -> tuple[str, ...]:
+    """Names of the sensors that a cube speaks of, each once; none if nothing says which."""
+    if "sensor" in cube.coords:
+        return tuple(dict.fromkeys(str(name) for name in np.atleast_1d(cube["sensor"].values)))
+    return (str(cube.attrs["sensor"]),) if "sensor" in cube.attrs else ()
+
+
+def _by_date(cube: xr.Dataset, retrieval: Retrieval | Mapping[str, Retrieval], where: str) -> list[Retrieval]:
+    """The method for every date of a cube."""
+    dates = cube.sizes["time"]
+    if not isinstance(retrieval, Mapping):
+        return [retrieval] * dates
+    names = sensors_of(cube)
+    missing = [name for name in names if name not in retrieval]
+    if missing or not names:
+        raise ReleoError(
+            f"{where}: no method for the sensor {', '.join(missing) or '(the image does not name it)'}; "
+            f"got methods for {', '.join(retrieval)}"
+        )
+    if len(names) == 1:
+        return [retrieval[names[0]]] * dates
+    return [retrieval[str(name)] for name in cube["sensor"].values]
+
+
+def with_bands(block: Block, bands: Sequence[str]) -> Block:
+    """A block with other bands, in their order; those that it does not hold are masked."""
+    held = [(column, block.bands.index(name)) for column, name in enumerate(bands) if name in block.bands]
+    new, old = [pair[0] for pair in held], [pair[1] for pair in held]
+    shape = (len(block), len(bands))
+    arrays: dict[str, Any] = {
+        "reflectance": np.zeros(shape, np.float32),
+        "mask": np.zeros(shape, bool),
+        "flags": np.full(shape, Flag.NODATA, np.uint8),
+    }
+    for name, array in arrays.items():
+        array[:, new] = getattr(block, name)[:, old]
+    return dataclasses.replace(block, bands=tuple(bands), **arrays)
+
+
+def sample_block(cube: xr.Dataset, bands: Sequence[str], number: int, *, seed: int, dates: Sequence[int]) -> Block:
+    """Usable pixels of a cube, drawn from a few of its blocks.
+
+    Args:
+        cube: image `(time, band, y, x)`.
+        bands: bands of the result.
+        number: pixels wanted; fewer come where the cube holds fewer.
+        seed: the same seed draws the same pixels.
+        dates: indices of the dates to draw from.
+
+    Raises:
+        ReleoError: no pixel is usable.
+    """
+    rng = np.random.default_rng(seed)
+    windows = [window for window in blocks(cube) if window.time in set(dates)]
+    share = -(-number // min(len(windows), 16))
+    parts: list[Block] = []
+    found = 0
+    for index in rng.permutation(len(windows)):
+        block = load_block(cube, windows[index], bands)
+        rows = np.flatnonzero(block.mask.any(axis=1))
+        rows = rng.permutation(rows)[: min(share, number - found)]
+        parts.append(block[rows])
+        found += rows.size
+        if found == number:
+            break
+    if not found:
+        raise ReleoError(f"{cube.attrs.get('source', 'the cube')}: no usable pixel; check the mask")
+    joined = {
+        field.name: np.concatenate([getattr(part, field.name) for part in parts])
+        for field in dataclasses.fields(Block)
+        if field.name != "bands"
+    }
+    return Block(bands=tuple(bands), **joined)

@@ -1,0 +1,347 @@
+"""From images and tables of pixels to maps and tables of retrieved variables.
+
+    retrieval = load_method("prosail-vae", "sentinel2a")
+    result = predict(open_cube("scene.nc"), retrieval, variables=("lai",))              # in memory
+    invert_cube(open_cube("scene.nc"), "lai.tif", retrieval, variables=("lai",))        # block by block to a file
+    invert_file("scene.nc", "lai.tif", variables=("lai",))                              # the same in one line
+
+An image passes through in blocks: while one block is retrieved, the next one is read and the last one written, so that
+memory does not grow with the image (`releo_jax.blockwise`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
+
+from physics import SunView
+from releo_jax.blockwise import AHEAD, Runner, Stream, check_bands, sample_block, sensors_of, with_bands, worker
+from releo_jax.cubes.blocks import Block, Window
+from releo_jax.cubes.convention import sensor_name, set_grid
+from releo_jax.cubes.opening import open_cube
+from releo_jax.cubes.streaming import BlockWriter, frame_of
+from releo_jax.cubes.tables import read_table
+from releo_jax.cubes.writing import write_table
+from releo_jax.errors import ReleoError
+from releo_jax.results import Progress, Report, check_request, output_keys, provenance
+from releo_jax.systems import Retrieval
+
+METHODS = ("prosail-vae", "sl2p")
+"""Names of the methods that `load_method` knows; the first is the default."""
+
+TABLES = (".csv", ".parquet")
+IMAGES = (".nc", ".zarr", ".tif", ".tiff")
+
+DEFAULT_SENSOR = "sentinel2a"
+"""Taken where nothing says which sensor it was; the responses of the three satellites differ by little."""
+
+ADAPTATION_PIXELS = 20_000
+"""Pixels of an image that a method is adapted to."""
+
+_log = logging.getLogger(__name__)
+
+
+def load_method(name: str, sensor: str, *, draws: int | None = None) -> Retrieval:
+    """A retrieval by its name.
+
+    Args:
+        name: one of `METHODS`.
+        sensor: `sentinel2a`, `sentinel2b` or `sentinel2c`.
+        draws: posterior draws a pixel for the derived variables; None for the method's own way.
+
+    Raises:
+        ReleoError: the method is not known, or has no posterior to draw from.
+    """
+    retrieval: Retrieval
+    if name == "sl2p":
+        from releo_jax.systems.sl2p import sl2p_retrieval
+
+        retrieval = sl2p_retrieval(sensor_name(sensor))
+    elif name == "prosail-vae":
+        from releo_jax.systems.prosail_vae import load_retrieval
+
+        retrieval = load_retrieval(sensor_name(sensor))
+    else:
+        raise ReleoError(f"unknown method {name!r}; expected {' or '.join(METHODS)}")
+    if draws is None:
+        return retrieval
+    return _able(retrieval, "with_draws", "--draws")(draws)
+
+
+def predict(
+    cube: xr.Dataset,
+    retrieval: Retrieval | Mapping[str, Retrieval],
+    *,
+    variables: Sequence[str] | None = None,
+    level: float = 0.9,
+    block_size: int | None = None,
+    progress: Progress | None = None,
+) -> xr.Dataset:
+    """Retrieves every pixel of a cube, the result in memory.
+
+    Args:
+        cube: image `(time, band, y, x)` (`releo_jax.cubes`).
+        retrieval: the method, or one for each sensor that the cube names.
+        variables: `lai`, `ccc`, ...; None for all that the method retrieves.
+        level: probability that the intervals `_lower` to `_upper` stand for.
+        block_size: largest side of a block in pixels; None to follow the chunks of the cube.
+        progress: is told the numbers of pixels done and of all pixels.
+
+    Returns:
+        variables `(time, y, x)` on the grid of the cube: `leaf_area_index_mean`, `_std`, `_q05`, `_q50`, `_q95`,
+        `_lower`, `_upper` (float32, NaN where masked) and `_flag` (uint8).
+
+    Raises:
+        ReleoError: a band that the method cannot do without is missing; a variable or level is not possible.
+    """
+    stream = Stream(cube, retrieval, variables, level, block_size, progress)
+    shape = tuple(cube.sizes[name] for name in ("time", "y", "x"))
+    arrays = {name: np.empty(shape, layer.dtype) for name, layer in stream.layers.items()}
+    with contextlib.closing(stream.results()) as results:
+        for window, values in results:
+            for name, array in arrays.items():
+                array[window.time, window.y, window.x] = values[name].reshape(window.shape)
+    result = frame_of(stream.template())
+    for name, layer in stream.layers.items():
+        result[name] = (("time", "y", "x"), arrays[name], dict(layer.attrs))
+    return set_grid(result, None, None)
+
+
+def invert_cube(
+    cube: xr.Dataset,
+    output: str | os.PathLike[str],
+    retrieval: Retrieval | Mapping[str, Retrieval],
+    *,
+    variables: Sequence[str] | None = None,
+    level: float = 0.9,
+    block_size: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Retrieves every pixel of a cube and writes the result block by block.
+
+    The result appears under the name of the output when it is complete, or not at all.
+
+    Args:
+        cube: image `(time, band, y, x)`.
+        output: `.nc`, `.zarr` or `.tif`.
+        retrieval: the method, or one for each sensor that the cube names.
+        variables: see `predict`.
+        level: see `predict`.
+        block_size: see `predict`.
+        progress: see `predict`.
+
+    Returns:
+        what was done, and the seconds that reading, computing and writing took.
+    """
+    stream = Stream(cube, retrieval, variables, level, block_size, progress)
+    report = stream.report
+    # The NetCDF library may be in one thread at a time, and xarray may be reading while we write.
+    lock = NETCDF4_PYTHON_LOCK if Path(output).suffix.lower() == ".nc" else contextlib.nullcontext()
+
+    def write(writer: BlockWriter, window: Window, values: Mapping[str, np.ndarray]) -> None:
+        with lock, report.clock("writing"):
+            writer.write(window, values)
+
+    start = time.perf_counter()
+    with BlockWriter(output, stream.template(), stream.layers) as writer:
+        with contextlib.closing(stream.results()) as results, worker("releo-write") as pool:
+            pending: deque[Future[None]] = deque()
+            for window, values in results:
+                pending.append(pool.submit(write, writer, window, values))
+                while len(pending) > AHEAD:
+                    pending.popleft().result()
+            for future in pending:
+                future.result()
+        streamed = time.perf_counter()
+    end = time.perf_counter()
+    report.writing += end - streamed
+    report.elapsed = end - start
+    return report
+
+
+def predict_table(
+    frame: pd.DataFrame,
+    block: Block,
+    retrieval: Retrieval,
+    *,
+    variables: Sequence[str] | None = None,
+    level: float = 0.9,
+    progress: Progress | None = None,
+    where: str = "the table",
+    report: Report | None = None,
+) -> pd.DataFrame:
+    """Retrieves every row of a table.
+
+    Args:
+        frame: the table, whose columns the result keeps.
+        block: its pixels (`releo_jax.cubes.tables.read_table` gives both).
+        retrieval: the method.
+        variables: see `predict`.
+        level: see `predict`.
+        progress: see `predict`.
+        where: name of the table, for messages.
+        report: counts what is done.
+
+    Returns:
+        the table with the columns `lai_mean`, `lai_std`, `lai_q05`, `lai_q50`, `lai_q95`, `lai_lower`, `lai_upper`,
+        `lai_flag`, ... after its own.
+
+    Raises:
+        ReleoError: as `predict`; or the table has such columns already.
+    """
+    report = Report() if report is None else report
+    chosen = check_request(retrieval, variables, level)
+    report.missing_bands = check_bands(block.bands, retrieval, where)
+    taken = [key for key in output_keys(chosen) if key in frame.columns]
+    if taken:
+        raise ReleoError(f"{where}: the columns {', '.join(taken)} are there already; rename or remove them")
+    runner = Runner(chosen, level, total=len(block), largest=len(block), report=report, progress=progress)
+    values = runner.retrieve(retrieval, with_bands(block, retrieval.bands))
+    return pd.concat([frame, pd.DataFrame(values, index=frame.index)], axis=1)
+
+
+def invert_file(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    method: str = METHODS[0],
+    variables: Sequence[str] | None = None,
+    level: float = 0.9,
+    sensor: str | None = None,
+    adapt: bool = False,
+    draws: int | None = None,
+    seed: int = 0,
+    block_size: int | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    **reading: Any,
+) -> Report:
+    """Retrieves a file: an image into an image, a table into a table.
+
+    Args:
+        source: an image that `open_cube` opens, or a table (`.csv`, `.parquet`).
+        output: `.nc`, `.zarr` or `.tif` for an image, `.csv` or `.parquet` for a table.
+        method: one of `METHODS`.
+        variables: see `predict`.
+        level: see `predict`.
+        sensor: `sentinel2a`, ..., where the file does not say.
+        adapt: continue the method's training on the image itself, without labels.
+        draws: posterior draws a pixel for derived variables.
+        seed: of the adaptation.
+        block_size: see `predict`.
+        overwrite: replace an output that is there.
+        progress: see `predict`.
+        **reading: options of `open_cube` or `read_table`: `scale`, `offset`, `bands`, `sun_zenith`, ...
+
+    Returns:
+        what was done, and what it took. Missing bands and an assumed sensor are logged as warnings.
+
+    Raises:
+        ReleoError: says what is wrong, where, and what to do.
+    """
+    source, output = Path(source), Path(output)
+    check_output(source, output, overwrite=overwrite)
+    if source.suffix.lower() in TABLES:
+        report = Report()
+        with report.clock("elapsed"):
+            with report.clock("reading"):
+                frame, block = read_table(source, **reading)
+            retrieval = load_method(method, _assumed(sensor, source), draws=draws)
+            _warn_missing(check_bands(block.bands, retrieval, str(source)), source)
+            if adapt:
+                retrieval = _adapt(retrieval, with_bands(block, retrieval.bands), seed)
+            result = predict_table(
+                frame, block, retrieval, variables=variables, level=level, progress=progress, where=str(source),
+                report=report,
+            )  # fmt: skip
+            result.attrs = provenance(method, sensor or DEFAULT_SENSOR, level, source.name, block.bands,
+                                      report.missing_bands)  # fmt: skip
+            with report.clock("writing"):
+                write_table(result, output)
+        return report
+    cube = open_cube(source, sensor=sensor, **reading)
+    with contextlib.closing(cube):
+        if not sensors_of(cube):
+            cube = cube.assign_attrs(sensor=_assumed(None, source))
+        retrievals = {name: load_method(method, name, draws=draws) for name in sensors_of(cube)}
+        held = tuple(str(name) for name in cube["band"].values)
+        for name, retrieval in retrievals.items():
+            missing = check_bands(held, retrieval, str(source))
+            if adapt:
+                dates = [i for i, s in enumerate(_sensor_by_date(cube)) if s == name]
+                sample = sample_block(cube, retrieval.bands, ADAPTATION_PIXELS, seed=seed, dates=dates)
+                retrievals[name] = _adapt(retrieval, sample, seed)
+        _warn_missing(missing, source)
+        return invert_cube(
+            cube, output, retrievals, variables=variables, level=level, block_size=block_size, progress=progress
+        )
+
+
+def check_output(source: Path, output: Path, *, overwrite: bool) -> None:
+    """Raises unless a result may be written under a name, before any work is done for it.
+
+    Raises:
+        ReleoError: the kind of file does not fit the input, its name is taken, or its folder is not there.
+    """
+    kinds, what = (TABLES, "table") if source.suffix.lower() in TABLES else (IMAGES, "image")
+    if output.suffix.lower() not in kinds:
+        raise ReleoError(
+            f"{output}: expected a name that ends in {', '.join(kinds)} for the result of the {what} {source}"
+        )
+    if not source.exists():
+        raise ReleoError(f"{source}: no such file or folder")
+    if output.exists():
+        if output.samefile(source):
+            raise ReleoError(f"{output}: is the input itself; choose another name for the output")
+        if not overwrite:
+            raise ReleoError(f"{output}: exists already; choose another name, or give --overwrite (overwrite=True)")
+    if not output.parent.is_dir():
+        raise ReleoError(f"{output}: cannot write, there is no folder {output.parent}; create it")
+    if not os.access(output.parent, os.W_OK):
+        raise ReleoError(f"{output}: no permission to write here, nothing was written; choose another folder")
+
+
+def _sensor_by_date(cube: xr.Dataset) -> list[str]:
+    names = sensors_of(cube)
+    return [str(s) for s in cube["sensor"].values] if len(names) > 1 else list(names) * cube.sizes["time"]
+
+
+def _assumed(sensor: str | None, source: Path) -> str:
+    if sensor is not None:
+        return sensor_name(sensor)
+    _log.warning("%s: does not name its sensor, taken for %s; give --sensor to choose", source, DEFAULT_SENSOR)
+    return DEFAULT_SENSOR
+
+
+def _warn_missing(missing: Sequence[str], source: Path) -> None:
+    if missing:
+        _log.warning("%s: no %s; the retrieval does without", source, ", ".join(missing))
+
+
+def _adapt(retrieval: Retrieval, block: Block, seed: int) -> Retrieval:
+    """The retrieval after training on the usable pixels of a block, without labels."""
+    adapt = _able(retrieval, "adapt", "--adapt")
+    block = block[np.flatnonzero(block.mask.any(axis=1))]
+    if not len(block):
+        raise ReleoError("no usable pixel to adapt to; check the mask, or leave --adapt out")
+    sun_view = SunView.from_degrees(block.sun_zenith, block.view_zenith, block.relative_azimuth)
+    adapted: Retrieval = adapt(block.reflectance, block.mask, sun_view, seed=seed)
+    return adapted
+
+
+def _able(retrieval: Retrieval, what: str, option: str) -> Any:
+    if not hasattr(retrieval, what):
+        raise ReleoError(f"the method {retrieval.name} cannot do that; leave {option} out or choose {METHODS[0]}")
+    return getattr(retrieval, what)
