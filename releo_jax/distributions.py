@@ -116,16 +116,16 @@ class TruncatedNormal(_OnInterval):
 
     def icdf(self, q: ArrayLike) -> Array:
         """Value below which the law has probability `q`, strictly inside the interval."""
-        return arithmetic.quantile(*arithmetic.promote(q, *self._parameters()))
+        return arithmetic.quantile(*arithmetic.promote(q, self.loc, self.scale, self.low, self.high))
 
     def cdf(self, value: ArrayLike) -> Array:
         """Probability of values up to `value`."""
-        return arithmetic.distribution(*arithmetic.promote(value, *self._parameters()))
+        return arithmetic.distribution(*arithmetic.promote(value, self.loc, self.scale, self.low, self.high))
 
     @validate_sample
     def log_prob(self, value: ArrayLike, intermediates: object = None) -> Array:
         """Log density; -inf outside the interval."""
-        return arithmetic.log_density(*arithmetic.promote(value, *self._parameters()))
+        return arithmetic.log_density(*arithmetic.promote(value, self.loc, self.scale, self.low, self.high))
 
     @property
     def mean(self) -> Array:
@@ -162,12 +162,12 @@ class LogitNormal(_OnInterval):
     """
 
     def icdf(self, q: ArrayLike) -> Array:
-        """Value below which the law has probability `q`."""
-        q, loc, scale, low, high = arithmetic.promote(q, *self._parameters())
-        return low + (high - low) * jax.nn.sigmoid(loc + scale * ndtri(q))
+        """Value below which the law has probability `q`, strictly inside the interval."""
+        q, loc, scale, low, high = arithmetic.promote(q, self.loc, self.scale, self.low, self.high)
+        return jnp.clip(low + (high - low) * jax.nn.sigmoid(loc + scale * ndtri(q)), *arithmetic.edges(low, high))
 
     def _logit(self, value: ArrayLike) -> tuple[Array, ...]:
-        value, loc, scale, low, high = arithmetic.promote(value, *self._parameters())
+        value, loc, scale, low, high = arithmetic.promote(value, self.loc, self.scale, self.low, self.high)
         inside = (value > low) & (value < high)
         value = jnp.where(inside, value, 0.5 * (low + high))
         below, above = value - low, high - value

@@ -33,6 +33,10 @@ from jax.scipy.special import ndtr, ndtri
 _RULES = {np.dtype(np.float32): (20, 6.3, 2), np.dtype(np.float64): (40, 9.0, 3)}
 
 
+# The sums over nodes are written out: too many operations to send one by one.
+_jit = functools.partial(jax.jit, inline=True)
+
+
 class Piece(NamedTuple):
     """Integrals over a part of the interval; every field `(*batch)`.
 
@@ -132,6 +136,7 @@ def piece(loc: Array, scale: Array, low: Array, high: Array, reference: Array) -
     )
 
 
+@_jit
 def log_density(value: Array, loc: Array, scale: Array, low: Array, high: Array) -> Array:
     """log p(value); -inf outside the interval."""
     mode = _mode(loc, low, high)
@@ -141,6 +146,7 @@ def log_density(value: Array, loc: Array, scale: Array, low: Array, high: Array)
     return jnp.where(outside, -jnp.inf, inside)
 
 
+@_jit
 def moments(loc: Array, scale: Array, low: Array, high: Array) -> tuple[Array, Array]:
     """Mean and variance."""
     mode, offsets, exponents, weights, _ = _nodes(loc, scale, low, high)
@@ -151,6 +157,7 @@ def moments(loc: Array, scale: Array, low: Array, high: Array) -> tuple[Array, A
     return mode + mean, _sum(f * (y - mean) ** 2 for f, y in zip(density, offsets, strict=True)) / total
 
 
+@_jit
 def distribution(value: Array, loc: Array, scale: Array, low: Array, high: Array) -> Array:
     """P(X <= value), with full relative precision near zero and never above one."""
     value = jnp.clip(value, low, high)
@@ -173,6 +180,7 @@ def _excess(x: Array) -> Array:
     return jnp.where(near, series, large * jnp.exp(large) - jnp.expm1(large))
 
 
+@_jit
 def uniform_divergence(loc: Array, scale: Array, low: Array, high: Array) -> Array:
     """KL divergence of the truncated normal law from the uniform one on the same interval.
 
@@ -185,6 +193,7 @@ def uniform_divergence(loc: Array, scale: Array, low: Array, high: Array) -> Arr
     return mean + jnp.log((high - low) / length)
 
 
+@_jit
 def divergence(
     loc: Array,
     scale: Array,
@@ -262,13 +271,13 @@ def _first_guess(q: Array, loc: Array, scale: Array, low: Array, high: Array) ->
     return jnp.where(flip, high - guess, low + guess)
 
 
-def _edges(low: Array, high: Array) -> tuple[Array, Array]:
+def edges(low: Array, high: Array) -> tuple[Array, Array]:
     """Smallest and largest value that a draw may take: inside the interval, where its logit is finite."""
-    margin = jnp.finfo(low.dtype).eps * (high - low)
+    margin = 1e-30 * (high - low)
     return jnp.maximum(low + margin, jnp.nextafter(low, high)), jnp.minimum(high - margin, jnp.nextafter(high, low))
 
 
-@jax.custom_jvp
+@_jit
 def quantile(q: Array, loc: Array, scale: Array, low: Array, high: Array) -> Array:
     """The value below which the law has probability `q`, strictly inside the interval.
 
@@ -279,7 +288,12 @@ def quantile(q: Array, loc: Array, scale: Array, low: Array, high: Array) -> Arr
         low: lower end of the interval.
         high: upper end.
     """
-    smallest, largest = _edges(low, high)
+    return _quantile(q, loc, scale, low, high)
+
+
+@jax.custom_jvp
+def _quantile(q: Array, loc: Array, scale: Array, low: Array, high: Array) -> Array:
+    smallest, largest = edges(low, high)
     safe = jnp.clip(q, jnp.finfo(q.dtype).tiny, 1.0 - 0.5 * jnp.finfo(q.dtype).eps)
     target = jnp.log(safe) - jnp.log1p(-safe)
     value = jnp.clip(_first_guess(safe, loc, scale, low, high), smallest, largest)
@@ -296,7 +310,7 @@ def quantile(q: Array, loc: Array, scale: Array, low: Array, high: Array) -> Arr
     return jnp.clip(value, smallest, largest) + 0.0 * (q + loc + scale)  # NaN stays NaN
 
 
-@quantile.defjvp
+@_quantile.defjvp
 def _quantile_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
     """Implicit derivatives at x = quantile(q): dx = -dF / f with F = A / (A + B), A and B the masses below and above.
 
@@ -304,7 +318,7 @@ def _quantile_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tu
     of x, which lie apart, so that no digits are lost.
     """
     q, loc, scale, low, high = primals
-    value = quantile(q, loc, scale, low, high)
+    value = _quantile(q, loc, scale, low, high)
     below = piece(loc, scale, low, value, value)
     above = piece(loc, scale, value, high, value)
     whole = below.mass + above.mass
