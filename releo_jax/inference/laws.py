@@ -20,6 +20,7 @@ from jax import Array
 from jax.scipy.special import ndtri
 from numpyro.distributions import transforms
 
+from releo_jax.distributions import TruncatedNormal
 from releo_jax.inference.structure import Site
 
 _LOG_2PI = math.log(2.0 * math.pi)
@@ -232,7 +233,7 @@ class TruncatedMarginal(eqx.Module):
     scale: Array
 
     def _parent(self) -> dist.Distribution:
-        return dist.TruncatedNormal(self.location, self.scale, low=0.0, high=1.0)
+        return TruncatedNormal(self.location, self.scale, low=0.0, high=1.0)
 
     def _shaped(self, unit: Array) -> Array:
         return unit.reshape(*unit.shape[:-1], *self.site.shape)
@@ -257,7 +258,7 @@ class TruncatedMarginal(eqx.Module):
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Array:
         """Values `(*shape, *batch, *site.shape)`."""
         low, high = _interval(self.site)
-        return low + (high - low) * self._shaped(self._parent().rsample(key, shape))
+        return low + (high - low) * self._shaped(self._parent().sample(key, shape))
 
     def log_prob(self, value: Array) -> Array:
         """Log density `(*batch)`."""
