@@ -4,7 +4,14 @@
 """
 
 from physics.optics.geometry import SunView
-from physics.optics.products import albedo, fapar, fcover, surface_reflectance
+from physics.optics.products import (
+    albedo,
+    fapar,
+    fcover,
+    gap_fraction,
+    plant_area_effective,
+    surface_reflectance,
+)
 from physics.optics.prosail import prosail
 from physics.optics.prospect import Leaf, LeafOptics, LeafPro, prospect_5, prospect_d, prospect_pro
 from physics.optics.sail import BimodalCanopy, Canopy, CanopyReflectance, CanopyTerms, sail
@@ -30,9 +37,11 @@ __all__ = [
     "check_ranges",
     "fapar",
     "fcover",
+    "gap_fraction",
     "gaussian_bands",
     "library_soil",
     "parameters",
+    "plant_area_effective",
     "prosail",
     "prospect_5",
     "prospect_d",

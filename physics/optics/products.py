@@ -80,8 +80,51 @@ def fapar(
     return (absorbed * weights).sum(axis=-1)
 
 
+def gap_fraction(canopy: Canopy | BimodalCanopy, zenith: Array) -> Array:
+    """Share of the ground that is seen through the leaves from a direction, exp(-k LAI).
+
+    Args:
+        canopy: fields `(*batch)`.
+        zenith: angle of the direction, radians, `(*batch)`.
+
+    Returns:
+        Gap fraction `(*batch)`.
+    """
+    if isinstance(canopy, BimodalCanopy):
+        share = bimodal(canopy.leaf_angle_a, canopy.leaf_angle_b)
+    else:
+        share = ellipsoidal(canopy.mean_leaf_angle)
+    zenith = jnp.broadcast_to(zenith, share[..., 0].shape)
+    extinction = beam_coefficients(share, zenith, zenith, jnp.zeros_like(zenith)).view_extinction
+    return jnp.exp(-extinction * canopy.leaf_area_index)
+
+
+def plant_area_effective(canopy: Canopy | BimodalCanopy, vegetated_fraction: Array) -> Array:
+    """Leaf area index of randomly placed leaves with the same gap fraction at 57.5 degrees.
+
+    What hemispherical photographs and plant canopy analysers measure: gaps between plants and clumps lower it. At 57.5
+    degrees the extinction hardly depends on leaf angles, 0.5 / cos(57.5 degrees).
+
+    Args:
+        canopy: of the vegetated part, its leaf area index without clumping; fields `(*batch)`.
+        vegetated_fraction: share of the ground on which plants stand, `(*batch)`.
+
+    Returns:
+        Effective plant area index `(*batch)`.
+
+    Equation:
+        -ln(1 - f (1 - P(57.5))) cos(57.5) / 0.5, P the gap fraction of the vegetated part.
+
+    References:
+        Weiss, Baret, Smith, Jonckheere & Coppin 2004, Agric. For. Meteorol. 121, 37.
+    """
+    angle = np.radians(57.5)
+    closed = 1.0 - gap_fraction(canopy, jnp.asarray(angle, canopy.leaf_area_index.dtype))
+    return -jnp.log1p(-vegetated_fraction * closed) * (np.cos(angle) / 0.5)
+
+
 def fcover(canopy: Canopy | BimodalCanopy) -> Array:
-    """Fraction of ground covered by leaves seen from above, 1 - exp(-k LAI) with k the extinction at nadir.
+    """Fraction of ground covered by leaves seen from above: what is no gap at nadir.
 
     Args:
         canopy: fields `(*batch)`.
@@ -89,10 +132,4 @@ def fcover(canopy: Canopy | BimodalCanopy) -> Array:
     Returns:
         Cover fraction `(*batch)`.
     """
-    if isinstance(canopy, BimodalCanopy):
-        share = bimodal(canopy.leaf_angle_a, canopy.leaf_angle_b)
-    else:
-        share = ellipsoidal(canopy.mean_leaf_angle)
-    nadir = jnp.zeros_like(share[..., 0])
-    extinction = beam_coefficients(share, nadir, nadir, nadir).view_extinction
-    return -jnp.expm1(-extinction * canopy.leaf_area_index)
+    return 1.0 - gap_fraction(canopy, jnp.zeros((), canopy.leaf_area_index.dtype))

@@ -42,6 +42,7 @@ def surface(
     greenness, moisture = smooth_field(rng, shape, length), smooth_field(rng, shape, 2 * length)
     soils = _soils(rng, len(layout.cover), s2.wavelengths, _PAR)
     simulate = _simulator(s2)
+    factors, offsets = _errors(rng, len(layout.cover), s2.centres)
     water = np.array([COVERS[c].name == "water" for c in layout.cover])
     flat = {name: value.reshape(-1) for name, value in angles.items()}
     variability = np.stack([vigour, greenness, moisture], axis=-1).reshape(-1, 3)
@@ -50,19 +51,19 @@ def surface(
         v = variability[pixels]
         p = {name: value[which].astype(np.float32) for name, value in objects.items()}
         p["leaf_area_index"] = np.clip(p["leaf_area_index"] * np.exp(0.15 * v[:, 0] - 0.011), 0.0, 10.0)
-        p["chlorophyll"] = np.clip(p["chlorophyll"] * np.exp(0.06 * v[:, 1]), 15.0, 90.0)
+        p["chlorophyll"] = np.clip(p["chlorophyll"] * np.exp(0.06 * v[:, 1]), 1.0, 90.0)
         p["carotenoids"] = 0.25 * p["chlorophyll"]
         wet = np.exp(0.08 * v[:, 2]).astype(np.float32)
         directions = {name: value[pixels] for name, value in flat.items()}
-        values, fapar, fcover = _in_batches(functools.partial(simulate, soils), p, which, wet, directions)
+        values, *derived = _in_batches(functools.partial(simulate, soils), p, which, wet, directions)
         lai = p["leaf_area_index"]
         found = {
             "leaf_area_index": lai,
             "canopy_chlorophyll": lai * p["chlorophyll"] * 1e-2,  # ug cm-2 -> g m-2
             "canopy_water": lai * p["water"] * 1e4,  # cm = g cm-2 -> g m-2
-            "fapar": fapar,
-            "fcover": fcover,
+            **dict(zip(("plant_area_effective", "fapar", "fcover"), derived, strict=True)),
         }
+        values = np.maximum(values * factors[which] + offsets[which], 1e-3)
         is_water = water[which]
         values[is_water] = water_reflectance(s2.centres) * np.exp(0.05 * v[is_water, :1])
         for array in found.values():
@@ -91,7 +92,13 @@ def _objects(rng: np.random.Generator, cover: np.ndarray) -> dict[str, np.ndarra
         for name in ("leaf_area_index", "chlorophyll", "mean_leaf_angle", "brown_pigment")
     }
     count = len(cover)
-    dry_matter, relative_water = rng.uniform(0.004, 0.009, count), rng.uniform(0.68, 0.84, count)
+    # Gaps between the plants on six fields in ten, fewer where leaves abound; leaves in clumps.
+    least = 0.2 + 0.8 * drawn["leaf_area_index"] / 12.0
+    open_ground = np.maximum(rng.uniform(-2.0 / 3.0, 1.0, count), 0.0)
+    drawn |= {"vegetated_fraction": 1.0 - open_ground * (1.0 - least), "clumping": rng.uniform(0.5, 1.0, count)}
+    dry_matter, relative_water = rng.uniform(0.003, 0.010, count), rng.uniform(0.65, 0.84, count)
+    # Brown leaves have dried.
+    relative_water -= 0.4 * rng.uniform(size=count) * np.minimum(drawn["brown_pigment"] / 2.0, 1.0)
     return drawn | {
         "hot_spot": rng.uniform(0.1, 0.5, count),
         "layers": rng.uniform(1.3, 1.7, count),
@@ -101,11 +108,24 @@ def _objects(rng: np.random.Generator, cover: np.ndarray) -> dict[str, np.ndarra
     }
 
 
+def _errors(rng: np.random.Generator, count: int, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Factors and offsets `(object, band)` of reflectance: what atmospheric correction and a flat canopy get wrong.
+
+    Like `releo_jax.systems.land_surface.ReflectanceError`: a factor common to all bands, one that grows with the
+    logarithm of wavelength, one of each band; an offset common to all bands, and one of each.
+    """
+    position = np.log(centres / centres.min()) / np.log(centres.max() / centres.min())
+    common, tilt, offset = (rng.standard_normal((count, 1)) for _ in range(3))
+    each, alone = rng.standard_normal((2, count, centres.size))
+    factors = 1.0 + 0.10 * common + 0.08 * tilt * (position - position.mean()) + 0.04 * each
+    return factors.astype(np.float32), (0.008 * offset + 0.014 * alone).astype(np.float32)
+
+
 def _soils(rng: np.random.Generator, count: int, *grids: np.ndarray) -> list[np.ndarray]:
     """Reflectance `(object, wavelength)` of soils like those of the library, on each of the grids of wavelengths."""
     library = table("soil_library")
-    brightness = rng.uniform(0.14, 0.38, (count, 1))
-    scores = 0.8 * rng.standard_normal((count, _SOIL_COMPONENTS))
+    brightness = rng.uniform(0.08, 0.45, (count, 1))
+    scores = rng.standard_normal((count, _SOIL_COMPONENTS))
     root = library["mean"] + scores @ library["components"][:_SOIL_COMPONENTS]
     spectra = np.clip(brightness * root**2, 0.0, 0.9)
     tables = [np.stack([resolve(spectrum, grid) for spectrum in spectra]).astype(np.float32) for grid in grids]
@@ -114,21 +134,33 @@ def _soils(rng: np.random.Generator, count: int, *grids: np.ndarray) -> list[np.
 
 
 @functools.lru_cache(maxsize=4)
-def _simulator(s2: physics.Sensor) -> Callable[..., tuple[jax.Array, jax.Array, jax.Array]]:
+def _simulator(s2: physics.Sensor) -> Callable[..., tuple[jax.Array, ...]]:
     """Compiled: soils (object, wavelength), then for every pixel parameters, object, a factor on its soil, angles."""
 
     @jax.jit
     def simulate(
         soils: list[jax.Array], p: dict[str, jax.Array], which: jax.Array, wet: jax.Array, angles: dict[str, jax.Array]
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    ) -> tuple[jax.Array, ...]:
         band_soil, par_soil = (soil[which] * wet[:, None] for soil in soils)
         names = ("layers", "chlorophyll", "carotenoids", "brown_pigment", "water", "dry_matter")
         leaf = physics.Leaf(**{name: p[name] for name in names}, anthocyanins=jnp.zeros_like(p["layers"]))
-        canopy = physics.Canopy(**{name: p[name] for name in ("leaf_area_index", "mean_leaf_angle", "hot_spot")})
+        covered = p["vegetated_fraction"]
+        canopy = physics.Canopy(
+            leaf_area_index=p["clumping"] * p["leaf_area_index"] / covered,
+            mean_leaf_angle=p["mean_leaf_angle"],
+            hot_spot=p["hot_spot"],
+        )
         sun_view = physics.SunView.from_degrees(**angles)
-        bands = physics.prosail(leaf, canopy, band_soil, sun_view, sensor=s2)
+        plants = physics.prosail(leaf, canopy, band_soil, sun_view, sensor=s2)
+        share = covered[:, None]
+        bands = share * plants + (1.0 - share) * physics.to_bands(band_soil, s2)
         visible = physics.sail(canopy, physics.prospect_d(leaf, wavelengths=_PAR), par_soil, sun_view)
-        return bands, physics.fapar(visible, wavelengths=_PAR), physics.fcover(canopy)
+        return (
+            bands,
+            physics.plant_area_effective(canopy, covered),
+            covered * physics.fapar(visible, wavelengths=_PAR),
+            covered * physics.fcover(canopy),
+        )
 
     return simulate
 

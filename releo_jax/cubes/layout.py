@@ -33,18 +33,19 @@ class Stage:
 
 # Ranges in the order of the literature on temperate crops; they need only span what a retrieval will meet.
 STAGES = (
-    Stage("cereal_tillering", 0.14, (0.3, 1.5), (35.0, 55.0), (50.0, 65.0)),
-    Stage("cereal_stem_elongation", 0.16, (1.5, 4.0), (40.0, 60.0), (55.0, 70.0)),
-    Stage("cereal_heading", 0.14, (3.5, 6.5), (40.0, 65.0), (55.0, 70.0)),
-    Stage("cereal_ripening", 0.08, (1.0, 3.0), (20.0, 32.0), (50.0, 65.0), (0.2, 0.9)),
-    Stage("maize_young", 0.10, (0.2, 1.5), (35.0, 55.0), (45.0, 60.0)),
-    Stage("maize_closed", 0.08, (2.5, 5.0), (40.0, 65.0), (45.0, 62.0)),
-    Stage("beet", 0.08, (2.0, 5.0), (35.0, 55.0), (35.0, 50.0)),
-    Stage("grassland", 0.12, (1.0, 4.0), (30.0, 50.0), (50.0, 68.0), (0.0, 0.3)),
-    Stage("bare_soil", 0.10, (0.0, 0.0), (30.0, 40.0), (50.0, 60.0)),
+    Stage("cereal_tillering", 0.12, (0.2, 1.5), (30.0, 60.0), (45.0, 70.0)),
+    Stage("cereal_stem_elongation", 0.13, (1.0, 4.0), (30.0, 65.0), (45.0, 75.0)),
+    Stage("cereal_heading", 0.12, (3.0, 7.0), (35.0, 70.0), (45.0, 75.0)),
+    Stage("cereal_ripening", 0.09, (1.0, 4.0), (8.0, 32.0), (40.0, 70.0), (0.2, 1.8)),
+    Stage("cereal_ripe", 0.08, (0.5, 3.5), (1.5, 10.0), (35.0, 70.0), (1.2, 3.4)),
+    Stage("maize_young", 0.10, (0.2, 1.5), (30.0, 60.0), (30.0, 60.0)),
+    Stage("maize_closed", 0.08, (2.5, 5.5), (35.0, 70.0), (35.0, 65.0)),
+    Stage("beet", 0.08, (1.5, 5.0), (30.0, 60.0), (25.0, 50.0)),
+    Stage("grassland", 0.10, (0.8, 4.5), (15.0, 55.0), (45.0, 75.0), (0.0, 1.0)),
+    Stage("bare_soil", 0.10, (0.0, 0.3), (30.0, 50.0), (35.0, 65.0)),
 )
-TREES = Stage("trees", 0.0, (3.5, 7.0), (35.0, 60.0), (40.0, 60.0))
-TRACK = Stage("track", 0.0, (0.0, 0.0), (30.0, 40.0), (50.0, 60.0))
+TREES = Stage("trees", 0.0, (3.0, 7.0), (30.0, 65.0), (35.0, 65.0))
+TRACK = Stage("track", 0.0, (0.0, 0.3), (30.0, 40.0), (50.0, 60.0))
 WATER = Stage("water", 0.0, (0.0, 0.0), (30.0, 40.0), (50.0, 60.0))
 COVERS = (*STAGES, TREES, TRACK, WATER)
 """Land cover classes; their index is the number in `land_cover`."""

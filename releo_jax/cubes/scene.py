@@ -28,6 +28,7 @@ TRUTH = {
     "leaf_area_index": {"units": "m2 m-2", "long_name": "leaf area index", "standard_name": "leaf_area_index"},
     "canopy_chlorophyll": {"units": "g m-2", "long_name": "chlorophyll a + b of the canopy per ground area"},
     "canopy_water": {"units": "g m-2", "long_name": "water in the leaves of the canopy per ground area"},
+    "plant_area_effective": {"units": "m2 m-2", "long_name": "effective plant area index"},
     "fapar": {"units": "1", "long_name": "fraction of absorbed photosynthetically active radiation, black sky"},
     "fcover": {"units": "1", "long_name": "fraction of ground covered by leaves seen from above"},
 }
@@ -50,9 +51,10 @@ def simulate_scene(
 
     Fields with crops at several growth stages, grassland, bare soil, tracks, woods, a pond and a river; leaf area and
     chlorophyll vary smoothly within a field; pixels on edges mix two covers by area. Canopies are PROSAIL over soils
-    of the library; water and clouds have simple spectra (`ground.water_reflectance`, `cloud_reflectance`). Bands of
-    20 and 60 m are averaged to their pixel size before noise is added, and repeated onto the 10 m grid. Reflectance is
-    rounded to 1e-4, as products are.
+    of the library, clumped, with gaps on many fields; the reflectance of each field has errors that its bands share.
+    Water and clouds have simple spectra (`ground.water_reflectance`, `cloud_reflectance`). Bands of 20 and 60 m are
+    averaged to their pixel size before noise is added, and repeated onto the 10 m grid. Reflectance is rounded to
+    1e-4, as products are.
 
     Args:
         seed: the same seed gives the same scene.
@@ -66,10 +68,9 @@ def simulate_scene(
         noise: standard deviation of independent noise in every pixel and band: absolute, and relative to reflectance.
 
     Returns:
-        cube with one date; beside the variables of the convention the truth `(time, y, x)`: `leaf_area_index`,
-        `canopy_chlorophyll`, `canopy_water`, `fapar`, `fcover` (area-weighted means in mixed pixels), `land_cover`,
-        `purity` (share of the largest cover in the pixel), `scl` (scene classification) and `parcel` (number of the
-        field).
+        cube with one date; beside the variables of the convention the truth `(time, y, x)`: the variables of `TRUTH`
+        (area-weighted means in mixed pixels), `land_cover`, `purity` (share of the largest cover in the pixel), `scl`
+        (scene classification) and `parcel` (number of the field).
     """
     if min(shape) < 12:
         raise ReleoError(f"expected a scene of at least 12 x 12 pixels, got {shape[0]} x {shape[1]}")

@@ -47,7 +47,7 @@ def save(path: str | os.PathLike[str], parameters: Any, constants: Any, header: 
     """Writes beside the target and renames, so that a file under its name is whole."""
     target = pathlib.Path(path)
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    arrays = {name: np.ascontiguousarray(leaf) for name, leaf in _named(parameters, constants).items()}
+    arrays = {name: np.array(leaf, order="C") for name, leaf in _named(parameters, constants).items()}
     try:
         save_file(arrays, beside, metadata={_KEY: json.dumps(header)})
         beside.replace(target)

