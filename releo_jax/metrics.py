@@ -229,7 +229,7 @@ def summary(
 
     Returns:
         `samples` and `groups` (numbers of them, `groups` None without groups), and the scores `rmse`, `bias`, `r2`,
-        `coverage`, `mean_width` and `interval_score`, each with `<name>_interval` `(low, high)`, which is NaN where there
+        `coverage`, `mean_width` and `interval_score`, each with `<name>_interval` `(low, high)`, NaN where there
         is one group only.
     """
     _check_level("summary", level)
