@@ -16,13 +16,13 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from importlib import resources
+from statistics import NormalDist
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
-from scipy.special import ndtri
 
 from physics.optics.geometry import SunView
 from releo_jax.variables import FLAGS, VARIABLES
@@ -38,10 +38,10 @@ SENSORS = ("sentinel2a", "sentinel2b", "sentinel2c")
 # Chlorophyll: ug cm-2 to g m-2; water: g cm-2 to g m-2.
 _UNIT = {"lai": 1.0, "ccc": 0.01, "cwc": 1e4, "fapar": 1.0, "fcover": 1.0}
 
-# Theoretical performance: root mean square error on simulations kept apart from the training (ATBD section 3.4), in the
-# units of `releo_jax.variables`.
+# Theoretical performance on simulations as commonly quoted from the ATBD, in the units of `releo_jax.variables`; not
+# checked against its text. What we find on simulations of our own stands in `releo_jax/data/PROVENANCE.md`: larger.
 RMSE = {"lai": 0.89, "ccc": 0.56, "cwc": 300.0, "fapar": 0.05, "fcover": 0.04}
-"""Published error of each product on simulations, in its units."""
+"""Root mean square error of each product on simulations, in its units."""
 
 _CLASSES = 10  # of reflectance between the ends of the domain, for each band
 _CHUNK = 1 << 15
@@ -97,7 +97,7 @@ def sl2p(reflectance: ArrayLike, sun_view: SunView, *, variable: str) -> Array:
         ValueError: unknown variable, or not eight bands.
 
     References:
-        Weiss & Baret 2016 (ATBD), sections 3.3 and 3.4.
+        Weiss & Baret 2016 (ATBD).
     """
     tables, i, bands = _tables(), _index(variable), _checked(reflectance)
     angles = (sun_view.view_zenith, sun_view.sun_zenith, sun_view.relative_azimuth)
@@ -141,7 +141,7 @@ def in_domain(reflectance: ArrayLike) -> Array:
         ValueError: not eight bands.
 
     References:
-        Weiss & Baret 2016 (ATBD), section 3.3.3.
+        Weiss & Baret 2016 (ATBD).
     """
     tables, bands = _tables(), _checked(reflectance)
     low, high = (jnp.asarray(row, bands.dtype) for row in tables["domain_range"])
@@ -204,7 +204,7 @@ def _figures(value: np.ndarray, complete: np.ndarray, alias: str, level: float) 
     low, high = VARIABLES[alias].bounds
     rows = [value, np.full_like(value, RMSE[alias])]
     for probability in (0.05, 0.5, 0.95, 0.5 - 0.5 * level, 0.5 + 0.5 * level):
-        rows.append(np.clip(value + RMSE[alias] * float(ndtri(probability)), low, high))
+        rows.append(np.clip(value + RMSE[alias] * NormalDist().inv_cdf(probability), low, high))
     return {
         suffix: np.where(complete, row, np.nan).astype(np.float32) for suffix, row in zip(_SUFFIXES, rows, strict=True)
     }
@@ -223,9 +223,9 @@ def _program(
 def sl2p_retrieval(sensor: str) -> Sl2pRetrieval:
     """SL2P as a retrieval, to compare others with.
 
-    SL2P states no posterior. Its uncertainty here is a normal law around the product whose deviation is the published
-    error on simulations (`RMSE`), the same for every pixel; quantiles are clipped to the physical bounds of the
-    variable. Real errors are larger. The mean is the product as the toolbox gives it: beyond its limits by more than
+    SL2P states no posterior. Its uncertainty here is a normal law around the product whose deviation is its error on
+    simulations (`RMSE`), the same for every pixel; quantiles are clipped to the physical bounds of the variable. Real
+    errors are larger. The mean is the product as the toolbox gives it: beyond its limits by more than
     the tolerance it is kept and may then lie outside its own interval. Flags: `input_masked` (one of the eight bands is
     missing; there is no estimate), `out_of_domain` (input outside the definition domain), `at_prior_bound` (output at
     or beyond a limit of the product).
