@@ -103,9 +103,10 @@ class TruncatedNormal(_OnInterval):
         p(x) = exp(-(x - loc)^2 / (2 scale^2)) / Z on (low, high)
 
     Validity:
-        Draws, densities, moments and divergences have the relative precision of their type (1e-6 in float32) for
-        locations up to 1e4 interval widths outside, and for every ratio of scale and interval. Gradients of draws are
-        those of the implicit reparameterisation.
+        Draws, moments and divergences have nearly the relative precision of their type (1e-6 in float32, their
+        gradients 1e-5) for locations up to 1e4 interval widths outside and every ratio of scale and interval; more is
+        lost only where the rounding of the arguments costs more, as in a law narrower than the spacing of numbers at
+        its location. Gradients of draws are those of the implicit reparameterisation.
 
     Raises:
         ValueError: bounds that are not finite or not in order.
@@ -157,8 +158,8 @@ class LogitNormal(_OnInterval):
         x = low + (high - low) / (1 + exp(-z)), z ~ N(loc, scale^2)
 
     Validity:
-        Mean and variance have no closed form; the midpoint rule used for them is exact within 1e-6 of the interval for
-        scales up to 20.
+        Mean and variance have no closed form; the midpoint rule used for them is right within 1e-7 of the interval for
+        scales up to 8, within 3e-4 for 20.
     """
 
     def icdf(self, q: ArrayLike) -> Array:

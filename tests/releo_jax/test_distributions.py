@@ -286,3 +286,13 @@ def test_logit_normal_is_the_normal_of_the_logit():
         np.testing.assert_allclose(law.icdf(stats.norm.cdf(z)), y, rtol=1e-12)
         slope = 2.0 / ((y - 1.0) * (3.0 - y)) / 0.8
         np.testing.assert_allclose(law.log_prob(y), stats.norm.logpdf(z) + np.log(slope), rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [0.5, 3.0, 8.0])
+def test_logit_normal_moments_in_single_precision(scale):
+    t = (np.arange(200_001) + 0.5) / 200_001 * 20.0 - 10.0
+    w = np.exp(-0.5 * t**2) / np.exp(-0.5 * t**2).sum()
+    x = special.expit(0.4 + scale * t)
+    mean = (w * x).sum()
+    law = LogitNormal(0.4, scale, low=0.0, high=1.0)
+    np.testing.assert_allclose([law.mean, law.variance], [mean, (w * (x - mean) ** 2).sum()], atol=3e-7)
