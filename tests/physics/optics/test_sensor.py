@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from physics import Canopy, Leaf, SunView, prosail
+from physics import Canopy, Leaf, SunView, prosail, prospect_d
 from physics.data import DEFAULT_WAVELENGTHS, table
 from physics.optics.sensor import gaussian_bands, sensor, sensor_names, to_bands
 
@@ -165,3 +165,25 @@ def test_quadratures_never_have_fewer_than_32_nodes():
             assert 32 <= reduced.wavelengths.size < 100
             assert (np.diff(reduced.wavelengths) > 0).all()
             np.testing.assert_allclose(reduced.weights.sum(axis=1), 1.0, atol=1e-12)
+
+
+def test_nodes_without_weight_do_not_matter():
+    device = sensor("sentinel2a", bands=("B04", "B11"))
+    idle = ~np.any(device.weights > 0.0, axis=0)
+    assert idle.sum() > 20
+    spectrum = np.random.default_rng(3).random((5, device.wavelengths.size), dtype=np.float32)
+    other = np.where(idle, np.float32(1e3), spectrum)
+    np.testing.assert_array_equal(np.asarray(to_bands(spectrum, device)), np.asarray(to_bands(other, device)))
+
+
+def test_full_convolution_equals_the_trapezoidal_rule():
+    """A leaf times each response, integrated on the response's own 1 nm points (published table, peak 1)."""
+    stored = table("response_sentinel2b")
+    with jax.enable_x64(True):
+        leaf = Leaf(layers=1.5, chlorophyll=40.0, carotenoids=8.0, water=0.01, dry_matter=0.005)
+        spectrum = np.asarray(prospect_d(leaf).reflectance)
+        got = np.asarray(to_bands(spectrum, sensor("sentinel2b", tolerance=0)))
+    response = stored["response"]
+    expected = np.trapezoid(response * spectrum, axis=1) / np.trapezoid(response, axis=1)
+    # No response reaches 400 or 2500 nm, so sum and trapezoid are one.
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
