@@ -1,0 +1,41 @@
+"""Runs one of the benchmarks: `python -m benchmarks NAME [options]`; each explains its options with `--help`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+BENCHMARKS = {
+    "simulators": "rates of the optical models beside `prosail`, with their errors",
+    "maps": "reading, computing and writing of a map",
+    "validation": "scores on real measurements, beside SL2P",
+    "quadrature": "fits and stores the spectral quadratures of the sensors",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the benchmark that the first argument names.
+
+    Args:
+        argv: name and options; None means those of the command line.
+
+    Returns:
+        Exit status.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    listing = "\n".join(f"  {name:12}{what}" for name, what in BENCHMARKS.items())
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(f"{__doc__}\n\n{listing}")
+        return 0
+    if not arguments or arguments[0] not in BENCHMARKS:
+        got = repr(arguments[0]) if arguments else "none"
+        print(f"expected the name of a benchmark, got {got}; use one of\n{listing}", file=sys.stderr)
+        return 2
+    # Only the benchmark asked for is imported: simulators pins itself to one core before it loads jax.
+    module = importlib.import_module(f"benchmarks.{arguments[0]}")
+    return int(module.main(arguments[1:]) or 0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
