@@ -104,6 +104,10 @@ def _sum(terms: Iterable[Array]) -> Array:
     return functools.reduce(jnp.add, terms)
 
 
+# Without a barrier XLA computes the sums again in every expression that uses their result: minutes of compilation.
+_alone = jax.lax.optimization_barrier
+
+
 def _log_ratio(value: Array, reference: Array, loc: Array, scale: Array) -> Array:
     """Log of the normal density at `value` relative to that at `reference`."""
     d = (value - reference) / scale
@@ -122,6 +126,7 @@ def piece(loc: Array, scale: Array, low: Array, high: Array, reference: Array) -
     """
     mode, offsets, exponents, weights, length = _nodes(loc, scale, low, high)
     density = [weight * jnp.exp(exponent) for weight, exponent in zip(weights, exponents, strict=True)]
+    density = list(_alone(tuple(density)))
     total = _sum(density)
     shift = mode - reference
     offsets = [offset + shift for offset in offsets]
@@ -305,7 +310,7 @@ def _quantile(q: Array, loc: Array, scale: Array, low: Array, high: Array) -> Ar
         newton = excess / (down + up)
         halley = newton / jnp.maximum(1.0 - 0.5 * newton * (up - down - (value - loc) / scale**2), 0.5)
         # Half way to the end at most.
-        value = jnp.clip(value - halley, 0.5 * (value + smallest), 0.5 * (value + largest))
+        value = _alone(jnp.clip(value - halley, 0.5 * (value + smallest), 0.5 * (value + largest)))
     value = jnp.where(q <= 0.0, smallest, jnp.where(q >= 1.0, largest, value))
     return jnp.clip(value, smallest, largest) + 0.0 * (q + loc + scale)  # NaN stays NaN
 
@@ -339,4 +344,5 @@ def _quantile_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tu
         ratio(low) * (above.mass / whole),
         ratio(high) * (below.mass / whole),
     )
+    slopes = _alone(slopes)
     return value, sum((slope * tangent for slope, tangent in zip(slopes, tangents, strict=True)), jnp.zeros_like(value))

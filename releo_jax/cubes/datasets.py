@@ -195,7 +195,7 @@ def _coding(raw: xr.DataArray, scale: float | None, offset: float | None, where:
         own = float(attrs.get("add_offset", 0.0)) / factor
         return Coding(1.0 / factor, own if offset is None else offset, nodata, saturated)
     check_integers(raw.dtype, scale, where)
-    return Coding(scale or 1.0, offset or 0.0, nodata, saturated)
+    return Coding(1.0 if scale is None else scale, offset or 0.0, nodata, saturated)
 
 
 def _crs(stored: xr.Dataset) -> Any:

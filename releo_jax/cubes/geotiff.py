@@ -168,7 +168,7 @@ def _coding(files: Sequence[tuple[Raster, int]], scale: float | None, offset: fl
         offsets = tuple(_whole(header.offsets[index - 1] / factor) for header, index in files)
         return Coding(_whole(1.0 / factor), offsets if offset is None else offset, nodata, saturated)
     check_integers(first.dtype, scale, str(first.path))
-    return Coding(scale or 1.0, offset or 0.0, nodata, saturated)
+    return Coding(1.0 if scale is None else scale, offset or 0.0, nodata, saturated)
 
 
 def _whole(number: float) -> float:

@@ -300,7 +300,8 @@ class _Zarr:
                 shape=shape,
                 chunks=(1, min(TILE, shape[1]), min(TILE, shape[2])),
                 dtype=layer.dtype,
-                fill_value=np.nan if np.dtype(layer.dtype).kind == "f" else 0,
+                # Readers take the fill value for missing, and 0 is a flag word like any other.
+                fill_value=np.nan if np.dtype(layer.dtype).kind == "f" else None,
                 attributes=attributes,
             )
 

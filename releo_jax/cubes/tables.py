@@ -72,7 +72,7 @@ def read_table(
     if scale is None and all(frame[columns[name]].dtype.kind in "iu" for name in chosen):
         # Whole columns of zeros and ones are reflectance too, but nobody measures that.
         check_integers(np.dtype(int), scale, str(path))
-    coding = Coding(scale or 1.0, offset or 0.0, nodata=(-9999.0,), saturated=(65535.0,))
+    coding = Coding(1.0 if scale is None else scale, offset or 0.0, nodata=(-9999.0,), saturated=(65535.0,))
     reflectance, mask = (part.values for part in decode(xr.DataArray(raw, dims=("pixel", "band")), coding))
     check_unit(reflectance, mask, coding.scale, str(path))
     if "SCL" in columns:

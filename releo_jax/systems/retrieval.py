@@ -178,7 +178,7 @@ class AmortizedRetrieval:
         for alias in variables:
             rows = np.asarray(figures[VARIABLES[alias].name])
             found |= {f"{alias}_{suffix}": row for suffix, row in zip(_SUFFIXES, rows, strict=True)}
-            high = rows[3] > self.domain.largest if alias == STATE else False
+            high = rows[4] > self.domain.largest if alias == STATE else False
             found[f"{alias}_flag"] = (flag | np.where(high, FLAGS["at_prior_bound"], 0)).astype(np.uint8)
         return found
 
