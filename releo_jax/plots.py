@@ -125,7 +125,7 @@ class _Row:
         labels = _axis_labels(part)
         for index, (ax, title) in enumerate(zip(self.axes, titles, strict=True)):
             ax.set_title(title)
-            ax.xaxis.set_major_locator(MaxNLocator(3))
+            ax.xaxis.set_major_locator(MaxNLocator(3, prune="both"))
             ax.yaxis.set_major_locator(MaxNLocator(4))
             ax.ticklabel_format(useOffset=False, style="plain")
             ax.set_xlabel(labels[0])
