@@ -53,16 +53,17 @@ ADAPTATION_PIXELS = 20_000
 _log = logging.getLogger(__name__)
 
 
-def load_method(name: str, sensor: str, *, draws: int | None = None) -> Retrieval:
+def load_method(name: str, sensor: str, *, draws: int | None = None, misfit: bool = True) -> Retrieval:
     """A retrieval by its name.
 
     Args:
         name: one of `METHODS`.
         sensor: `sentinel2a`, `sentinel2b` or `sentinel2c`.
         draws: posterior draws a pixel for the derived variables; None for the method's own way.
+        misfit: whether to compute the flag `predictive_misfit`, which takes most of the time.
 
     Raises:
-        ReleoError: the method is not known, or has no posterior to draw from.
+        ReleoError: the method is not known, has no posterior to draw from, or no misfit.
     """
     retrieval: Retrieval
     if name == "sl2p":
@@ -75,9 +76,9 @@ def load_method(name: str, sensor: str, *, draws: int | None = None) -> Retrieva
         retrieval = load_retrieval(sensor_name(sensor))
     else:
         raise ReleoError(f"unknown method {name!r}; expected {' or '.join(METHODS)}")
-    if draws is None:
-        return retrieval
-    return _able(retrieval, "with_draws", "--draws")(draws)
+    if draws is not None:
+        retrieval = _able(retrieval, "with_draws", "--draws")(draws)
+    return retrieval if misfit else _able(retrieval, "without_misfit", "--no-misfit")()
 
 
 def predict(
@@ -222,6 +223,7 @@ def invert_file(
     sensor: str | None = None,
     adapt: bool = False,
     draws: int | None = None,
+    misfit: bool = True,
     seed: int = 0,
     block_size: int | None = None,
     overwrite: bool = False,
@@ -239,6 +241,7 @@ def invert_file(
         sensor: `sentinel2a`, ..., where the file does not say.
         adapt: continue the method's training on the image itself, without labels.
         draws: posterior draws a pixel for derived variables.
+        misfit: see `load_method`.
         seed: of the adaptation.
         block_size: see `predict`.
         overwrite: replace an output that is there.
@@ -258,7 +261,7 @@ def invert_file(
         with report.clock("elapsed"):
             with report.clock("reading"):
                 frame, block = read_table(source, **reading)
-            retrieval = load_method(method, _assumed(sensor, source), draws=draws)
+            retrieval = load_method(method, _assumed(sensor, source), draws=draws, misfit=misfit)
             _warn_missing(check_bands(block.bands, retrieval, str(source)), source)
             if adapt:
                 retrieval = _adapt(retrieval, with_bands(block, retrieval.bands), seed)
@@ -275,7 +278,7 @@ def invert_file(
     with contextlib.closing(cube):
         if not sensors_of(cube):
             cube = cube.assign_attrs(sensor=_assumed(None, source))
-        retrievals = {name: load_method(method, name, draws=draws) for name in sensors_of(cube)}
+        retrievals = {name: load_method(method, name, draws=draws, misfit=misfit) for name in sensors_of(cube)}
         held = tuple(str(name) for name in cube["band"].values)
         for name, retrieval in retrievals.items():
             missing = check_bands(held, retrieval, str(source))

@@ -76,7 +76,7 @@ def invert(
     ],
     variables: Annotated[
         str | None,
-        typer.Option(help="Among lai,ccc,cwc,fapar,fcover; all of the method by default.", show_default=False),
+        typer.Option(help="Among lai,pai,ccc,cwc,fapar,fcover; all of the method by default.", show_default=False),
     ] = None,
     level: Annotated[float, typer.Option(help="Probability of the intervals from _lower to _upper.")] = 0.9,
     method: Annotated[str, typer.Option(help="prosail-vae or sl2p.")] = "prosail-vae",
@@ -88,6 +88,9 @@ def invert(
         int | None,
         typer.Option(min=2, help="Posterior draws a pixel for derived variables (slower).", show_default=False),
     ] = None,
+    misfit: Annotated[
+        bool, typer.Option("--misfit/--no-misfit", help="Flag pixels that the model cannot explain (slower).")
+    ] = True,
     bands: _Bands = None,
     scale: _Scale = None,
     offset: _Offset = None,
@@ -118,6 +121,7 @@ def invert(
         sensor=sensor,
         adapt=adapt,
         draws=draws,
+        misfit=misfit,
         seed=seed,
         block_size=block_size,
         overwrite=overwrite,
@@ -174,7 +178,8 @@ def plot(
     result: Annotated[Path, typer.Argument(metavar="RESULT", help="What releo invert wrote; or an image.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the figures.")] = Path("."),
     variables: Annotated[
-        str | None, typer.Option(help="Among lai,ccc,cwc,fapar,fcover; all in the file by default.", show_default=False)
+        str | None,
+        typer.Option(help="Among lai,pai,ccc,cwc,fapar,fcover; all in the file by default.", show_default=False),
     ] = None,
     truth: Annotated[
         Path | None,
