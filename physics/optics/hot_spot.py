@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from physics.numerics import one_minus_exp_over, safe_sqrt, saturating
+from physics.numerics import one_minus_exp_over, safe_sqrt, saturating, stored
 from physics.optics.geometry import SunView
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(20)
@@ -60,16 +60,24 @@ def hot_spot_integral(
     scale = jnp.where(same, jnp.where(hot_spot > 0, 1e6, 0.0), scale)
 
     steepness = jax.lax.stop_gradient(total + jnp.minimum(1.0 / jnp.maximum(scale, 1e-3), 1e3))
-    growth = jnp.log1p(steepness)[..., None]
-    grown = jnp.exp(growth * jnp.asarray(_NODES, total.dtype))
-    x = (grown - 1.0) / jnp.expm1(growth)
-    weights = growth * grown / jnp.expm1(growth) * jnp.asarray(_WEIGHTS, total.dtype)
+    # Nodes lead and the batch comes last: 20 nodes do not fill the vector registers.
+    nodes, node_weights = (
+        jnp.asarray(part.reshape(-1, *(1,) * total.ndim), total.dtype) for part in (_NODES, _WEIGHTS)
+    )
+    growth = jnp.log1p(steepness)
+    stretch = jnp.expm1(growth)
+
+    total, correlated, scale, growth, stretch = stored(total, correlated, scale, growth, stretch)
+
+    grown = jnp.exp(growth * nodes)
+    x = (grown - 1.0) / stretch
 
     def probability(x: Array) -> Array:
-        return jnp.exp(-total[..., None] * x + correlated[..., None] * saturating(x, scale[..., None]))
+        return jnp.exp(-total * x + correlated * saturating(x, scale))
 
-    both_ways = probability(jnp.ones_like(x[..., :1]))[..., 0]
-    return depth * (weights * probability(x)).sum(axis=-1), both_ways
+    # Divided after the sum, so that XLA does not compute the sum again for each wavelength.
+    path = depth * growth * (grown * node_weights * probability(x)).sum(axis=0) / stretch
+    return path, probability(jnp.ones_like(total))
 
 
 def hot_spot_integral_legacy(

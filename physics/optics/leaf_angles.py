@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from physics.numerics import stored
+
 CLASSES = 18
 _EDGES = np.radians(np.linspace(0.0, 90.0, CLASSES + 1))
 _CENTRES = 0.5 * (_EDGES[1:] + _EDGES[:-1])
@@ -36,18 +38,25 @@ def ellipsoidal(mean_leaf_angle: Array) -> Array:
         58.4°), which is singular in each; a four-point Gauss rule in every class has neither branch nor singularity
         (error below 1e-8).
     """
-    angle = mean_leaf_angle[..., None, None]
+    angle = mean_leaf_angle
     # ratio of axes as fitted by Campbell, the fit that the SAIL codes use
     chi = jnp.exp(((-1.6184e-5 * angle + 2.1145e-3) * angle - 1.2390e-1) * angle + 3.2491)
-    cosine = jnp.asarray(np.cos(_EDGES), angle.dtype)
-    sine = jnp.asarray(np.sin(_EDGES), angle.dtype)
-    x = (chi * cosine / jnp.sqrt(cosine**2 + (chi * sine) ** 2))[..., 0, :]
-    nodes, weights = (jnp.asarray(part, angle.dtype) for part in np.polynomial.legendre.leggauss(4))
-    centre, half = 0.5 * (x[..., 1:] + x[..., :-1]), 0.5 * (x[..., :-1] - x[..., 1:])
-    points = centre[..., None] + half[..., None] * nodes
-    density = jnp.sqrt(1.0 + points**2 * (1.0 - 1.0 / chi**2))
-    share = half * (density * weights).sum(axis=-1)
-    return share / share.sum(axis=-1, keepdims=True)
+    # Classes lead and the batch comes last here and in `beam_coefficients`: 18 does not fill the vector registers.
+    cosine, sine = _leading(np.cos(_EDGES), angle), _leading(np.sin(_EDGES), angle)
+    x = chi * cosine / jnp.sqrt(cosine**2 + (chi * sine) ** 2)
+    centre, half = 0.5 * (x[1:] + x[:-1]), 0.5 * (x[:-1] - x[1:])
+    flattening = 1.0 - 1.0 / (chi * chi)
+    density = jnp.zeros_like(centre)
+    for node, weight in zip(*(part.tolist() for part in np.polynomial.legendre.leggauss(4)), strict=True):
+        point = centre + half * node
+        density = density + weight * jnp.sqrt(1.0 + point * point * flattening)
+    share = half * density
+    return jnp.moveaxis(share / share.sum(axis=0), 0, -1)
+
+
+def _leading(values: np.ndarray, like: Array) -> Array:
+    """Values `(n,)` with an axis for each one of `like`: `(n, 1, ...)`."""
+    return jnp.asarray(values.reshape(-1, *(1,) * like.ndim), like.dtype)
 
 
 def bimodal(leaf_angle_a: Array, leaf_angle_b: Array) -> Array:
@@ -126,12 +135,18 @@ def beam_coefficients(share: Array, sun_zenith: Array, view_zenith: Array, azimu
         symmetric difference of the arcs where f_s < 0 and f_o < 0, and the integral over an arc is elementary.
         The integrands vanish at the ends of the arcs, so the ends carry no first derivative and are taken as constants.
     """
-    dtype = share.dtype
-    cos_leaf, sin_leaf = jnp.asarray(np.cos(_CENTRES), dtype), jnp.asarray(np.sin(_CENTRES), dtype)
-    cos_sun, sin_sun = jnp.cos(sun_zenith)[..., None], jnp.sin(sun_zenith)[..., None]
-    cos_view, sin_view = jnp.cos(view_zenith)[..., None], jnp.sin(view_zenith)[..., None]
-    psi = azimuth[..., None]
+    share = jnp.moveaxis(share, -1, 0)
+    ndim = max(share.ndim - 1, jnp.ndim(sun_zenith), jnp.ndim(view_zenith), jnp.ndim(azimuth))
+    share = share.reshape(CLASSES, *(1,) * (ndim + 1 - share.ndim), *share.shape[1:])
+    cos_leaf, sin_leaf = _leading(np.cos(_CENTRES), share[0]), _leading(np.sin(_CENTRES), share[0])
+    cos_sun, sin_sun = jnp.cos(sun_zenith), jnp.sin(sun_zenith)
+    cos_view, sin_view = jnp.cos(view_zenith), jnp.sin(view_zenith)
+    psi = azimuth
     cos_psi, sin_psi = jnp.cos(psi), jnp.sin(psi)
+    # Kept apart, or XLA computes these anew for each of the classes.
+    cos_sun, sin_sun, cos_view, sin_view, cos_psi, sin_psi = stored(
+        cos_sun, sin_sun, cos_view, sin_view, cos_psi, sin_psi
+    )
 
     # f = c + d cos(phi), negative for |phi| > edge, where cos(edge) = -c / d
     c_sun, d_sun = cos_leaf * cos_sun, sin_leaf * sin_sun
@@ -174,13 +189,15 @@ def beam_coefficients(share: Array, sun_zenith: Array, view_zenith: Array, azimu
     # the integral over the whole circle is 2 pi times the constant
     back = forward + 2.0 * np.pi * constant
 
-    scale = 1.0 / (2.0 * np.pi * cos_sun * cos_view)
+    # Divided after the sum: XLA computes again, for each wavelength that uses it, what ends in anything cheaper.
+    total = share.sum(axis=0)
+    both_cosines = 2.0 * np.pi * cos_sun * cos_view * total
     return BeamCoefficients(
-        sun_extinction=(share * mean_sun / cos_sun).sum(axis=-1),
-        view_extinction=(share * mean_view / cos_view).sum(axis=-1),
-        inclination=(share * cos_leaf**2).sum(axis=-1),
-        bidirectional_back=(share * jnp.maximum(back, 0.0) * scale).sum(axis=-1),
-        bidirectional_forward=(share * jnp.maximum(forward, 0.0) * scale).sum(axis=-1),
+        sun_extinction=(share * mean_sun).sum(axis=0) / (cos_sun * total),
+        view_extinction=(share * mean_view).sum(axis=0) / (cos_view * total),
+        inclination=(share * cos_leaf**2).sum(axis=0) / total,
+        bidirectional_back=(share * jnp.maximum(back, 0.0)).sum(axis=0) / both_cosines,
+        bidirectional_forward=(share * jnp.maximum(forward, 0.0)).sum(axis=0) / both_cosines,
     )
 
 

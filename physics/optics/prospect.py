@@ -244,7 +244,7 @@ def _pile(r: Array, t: Array, a: Array, count: Array) -> tuple[Array, Array, Arr
     # general: everything multiplied by t and by exp(-count beta)
     half_away = jnp.where(weak, 1.0, half)
     q = jnp.sqrt(half_away * (half_away + 2.0 * t))  # t sinh(beta)
-    decay = jnp.exp(count * (jnp.log(t) - jnp.log(t + half_away + q)))  # exp(-count beta)
+    decay = jnp.exp(count * jnp.log(t / (t + half_away + q)))  # exp(-count beta)
     square = decay * decay
     scale = 1.0 / (q * (1.0 + square) + (a + r - half_away) * (1.0 - square))
     r_general = r * (1.0 - square) * scale

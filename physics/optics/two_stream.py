@@ -109,8 +109,9 @@ def direct_beam(slab: Slab, extinction: Array, back: Array, forward: Array) -> B
     reflectance = upward * (1.0 - direct * slab.transmittance) - downward * slab.reflectance
     transmittance = downward * (direct - slab.transmittance) - upward * direct * slab.reflectance
 
-    j1 = depth * slab.decay * one_minus_exp_over((k - m) * depth)
-    j2 = depth * one_minus_exp_over((k + m) * depth)
+    # J1 = (exp(-m L) - exp(-k L)) / (k - m), J2 = (1 - exp(-(k + m) L)) / (k + m): both exponentials are at hand
+    j1 = _quotient(slab.decay - direct, slab.decay, k - m, depth)
+    j2 = _quotient(1.0 - direct * slab.decay, jnp.ones_like(m), k + m, depth)
     scale = 0.5 * slab.transmittance / jnp.where(resonant, slab.decay, 1.0)
     cross = (back * a + forward * b) / m
     reflectance_resonant = scale * ((back + cross) * j2 + (back - cross) * slab.decay * j1)
@@ -129,6 +130,18 @@ def direct_beam(slab: Slab, extinction: Array, back: Array, forward: Array) -> B
         j1=j1,
         j2=j2,
     )
+
+
+def _quotient(difference: Array, start: Array, rate: Array, depth: Array) -> Array:
+    """`difference / rate` for difference = start (1 - exp(-rate depth)), also at rate 0, value and slope.
+
+    Below |rate depth| = 1/2 the difference loses digits and its power series takes over.
+    """
+    x = rate * depth
+    terms = 14 if x.dtype == jnp.float64 else 8
+    small = jnp.abs(x) < 0.5
+    series = horner(tuple((-1.0) ** n / math.factorial(n + 1) for n in range(terms)), jnp.where(small, x, 0.0))
+    return jnp.where(small, depth * start * series, difference / jnp.where(small, 1.0, rate))
 
 
 def multiple_scattering(slab: Slab, sun: Beam, view: Beam) -> Array:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from physics.numerics import elementary_layer, one_minus_exp_over, safe_sqrt, saturating
+from physics.numerics import elementary_layer, one_minus_exp_over, safe_sqrt, saturating, stored
 
 U, WEIGHTS = np.polynomial.legendre.leggauss(400)
 U, WEIGHTS = 4.0 * (U + 1.0), 4.0 * WEIGHTS
@@ -63,3 +63,18 @@ def test_saturating(x, scale):
 def test_safe_sqrt_has_slope_zero_at_its_cusp():
     assert jax.grad(safe_sqrt)(jnp.float32(0.0)) == 0.0
     np.testing.assert_allclose(jax.grad(safe_sqrt)(jnp.float32(4.0)), 0.25)
+
+
+def test_stored_changes_nothing():
+    """Values to the last bit, also beside numbers of another size; derivatives of both modes."""
+    a, b = jnp.float32([1e-30, 3.1, -1e30]), jnp.float32(0.1)
+    kept = jax.jit(stored)(a, b)
+    np.testing.assert_array_equal(kept[0], a)
+    np.testing.assert_array_equal(kept[1], np.full(3, b))
+    values, tangents = jax.jvp(stored, (a, b), (2.0 * a, jnp.float32(1.0)))
+    np.testing.assert_array_equal(tangents[0], 2.0 * a)
+    np.testing.assert_array_equal(tangents[1], np.ones(3))
+    slope_a, slope_b = jax.grad(lambda a, b: jnp.sum(stored(a, b)[0] * stored(a, b)[1]), argnums=(0, 1))(a[:2], b)
+    np.testing.assert_allclose(slope_a, np.full(2, b))
+    np.testing.assert_allclose(slope_b, a[:2].sum(), rtol=1e-6)
+    np.testing.assert_array_equal(jax.vmap(stored)(a, a)[1], a)
