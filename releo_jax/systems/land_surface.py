@@ -85,7 +85,7 @@ class ReflectanceError(NamedTuple):
 
 def vegetated_fraction(ground_mixing: Array, leaf_area_index: Array) -> Array:
     """Share of the ground on which plants stand: 1 for 40 % of pixels, down to 0.2 (more where leaves abound)."""
-    least = 0.2 + 0.8 * leaf_area_index / LARGEST_LEAF_AREA
+    least = jnp.minimum(0.2 + 0.8 * leaf_area_index / LARGEST_LEAF_AREA, 1.0)
     return 1.0 - jnp.maximum(ground_mixing - 0.4, 0.0) / 0.6 * (1.0 - least)
 
 

@@ -32,7 +32,13 @@ BATCH = 1024
 
 
 def train_retrieval(
-    bands: Sensor, posterior: AmortizedPosterior, *, steps: int, seed: int = 0, progress: bool = False
+    bands: Sensor,
+    posterior: AmortizedPosterior,
+    *,
+    steps: int,
+    seed: int = 0,
+    pixels: int = 100_000,
+    progress: bool = False,
 ) -> AmortizedRetrieval:
     """Trains posterior, heads and domain for one sensor.
 
@@ -41,6 +47,7 @@ def train_retrieval(
         posterior: to start from.
         steps: of the posterior; the heads take a quarter of them.
         seed: of everything random.
+        pixels: simulated to learn the domain.
         progress: show bars.
     """
     fit_key, distil_key, domain_key = jax.random.split(jax.random.key(seed), 3)
@@ -58,7 +65,7 @@ def train_retrieval(
         batch=BATCH,
         progress=progress,
     )
-    domain = learn_domain(posterior, RECORD, VARIABLES[STATE].name, acquisitions, key=domain_key)
+    domain = learn_domain(posterior, RECORD, VARIABLES[STATE].name, acquisitions, key=domain_key, n=pixels)
     return AmortizedRetrieval("prosail-vae", bands, posterior, derived, domain)
 
 

@@ -1,5 +1,6 @@
 """The method of the products with its shipped weights, and the system of the paper."""
 
+import dataclasses
 import functools
 from importlib import resources
 
@@ -147,9 +148,11 @@ def test_flags_name_what_the_model_does_not_know():
     found = load_retrieval("sentinel2a")(strange, np.ones((3, 10), bool), angles(3), variables=("lai",), level=0.9)
     assert (found["lai_flag"] & (FLAGS["out_of_domain"] | FLAGS["predictive_misfit"])).all()
     assert (found["lai_flag"][[0, 2]] & FLAGS["out_of_domain"]).all()
-    dense = np.tile(np.array([0.012, 0.03, 0.012, 0.06, 0.35, 0.58, 0.62, 0.64, 0.25, 0.09], np.float32), (2, 1))
-    found = load_retrieval("sentinel2a")(dense, np.ones((2, 10), bool), angles(2), variables=("lai",), level=0.9)
-    assert (found["lai_flag"] & FLAGS["at_prior_bound"]).all()
+    retrieval = load_retrieval("sentinel2a")
+    near = dataclasses.replace(retrieval, domain=retrieval.domain._replace(largest=np.float32(6.0)))
+    found = near(*simulated()[1:], variables=("lai",), level=0.9)
+    np.testing.assert_array_equal(found["lai_flag"] & FLAGS["at_prior_bound"] > 0, found["lai_q95"] > 6.0)
+    assert 0 < np.mean(found["lai_q95"] > 6.0) < 0.5
     # A red edge turned round is within the range of every band, but no canopy reflects so.
     turned = simulated()[1][:500].copy()
     turned[:, [3, 4, 5]] = turned[:, [5, 3, 4]]
@@ -176,7 +179,7 @@ def test_adaptation_learns_from_an_image_and_then_draws():
 
 def test_training_command_in_small_and_its_file(tmp_path):
     bands, posterior = land_surface_posterior("sentinel2b")
-    trained = train_retrieval(bands, posterior, steps=3)
+    trained = train_retrieval(bands, posterior, steps=3, pixels=4000)
     trained.save(tmp_path / "weights.safetensors")
     _, blank = land_surface_posterior("sentinel2b", blank=True)
     again = AmortizedRetrieval.load(
@@ -197,19 +200,17 @@ def test_unknown_satellite_is_named():
         load_retrieval("landsat8")
 
 
-def test_the_system_of_the_paper_trains_by_its_own_loss_and_by_the_bound():
+def test_the_system_of_the_paper_trains_by_its_own_loss():
     bands = sensor("sentinel2a", bands=SENTINEL2_BANDS)
     vae = prosail_vae(bands, width=32, depth=2)
     _, values, mask, seen = simulated()
     some = slice(0, 256)
     data = {RECORD: SingleDate(values[some], mask[some], jax.tree.map(lambda angle: angle[some], seen))}
     options = dict(MOMENT_MATCHING) | {"particles": 8}
-    matched = vae.fit(data, key=jax.random.key(0), objective="moment_matching", steps=40, batch=64, **options)
-    bound = vae.fit(data, key=jax.random.key(0), objective="elbo", steps=40, batch=64, particles=1)
-    for trained in (matched, bound):
-        losses = trained.history[-1]
-        assert losses[-10:].mean() < losses[:10].mean()
-        posterior = trained(data)
-        mean, low, high = posterior.mean, posterior.quantile(0.05), posterior.quantile(0.95)
-        for name in ("leaf_area_index", "chlorophyll", "wetness"):
-            assert (low[name] < mean[name]).all() and (mean[name] < high[name]).all()
+    trained = vae.fit(data, key=jax.random.key(0), objective="moment_matching", steps=40, batch=64, **options)
+    losses = trained.history[-1]
+    assert losses[-10:].mean() < losses[:10].mean()
+    posterior = trained(data)
+    mean, low, high = posterior.mean, posterior.quantile(0.05), posterior.quantile(0.95)
+    for name in ("leaf_area_index", "chlorophyll", "wetness"):
+        assert (low[name] < mean[name]).all() and (mean[name] < high[name]).all()
