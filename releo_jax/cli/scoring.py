@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from releo_jax import metrics
 from releo_jax.cli.screen import aligned
 from releo_jax.cubes.atomic import replacing
 from releo_jax.cubes.scene_files import open_truth
@@ -51,16 +52,14 @@ def run_score(result: Path, truth: Path, *, json_file: Path | None) -> None:
 
 def scores_of(arrays: dict[str, np.ndarray]) -> dict[str, float]:
     """Scores of arrays `(sample,)` named `truth`, `mean`, `lower`, `upper`."""
-    truth, mean, lower, upper = (arrays[key].astype(np.float64) for key in ("truth", "mean", "lower", "upper"))
-    error = mean - truth
-    variance = truth.var()
+    truth, mean, lower, upper = (arrays[key] for key in ("truth", "mean", "lower", "upper"))
     return {
         "pixels": int(truth.size),
-        "RMSE": float(np.sqrt(np.mean(error**2))),
-        "bias": float(error.mean()),
-        "R2": float(1 - np.mean(error**2) / variance) if variance > 0 else float("nan"),
-        "coverage": float(((lower <= truth) & (truth <= upper)).mean()),
-        "width": float((upper - lower).mean()),
+        "RMSE": metrics.rmse(truth, mean),
+        "bias": metrics.bias(truth, mean),
+        "R2": metrics.r2(truth, mean),
+        "coverage": metrics.coverage(truth, lower, upper),
+        "width": metrics.mean_width(lower, upper),
     }
 
 
