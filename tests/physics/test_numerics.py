@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from physics.numerics import elementary_layer, one_minus_exp_over, safe_sqrt, saturating, stored
+from physics.numerics import elementary_layer, one_minus_exp_over, safe_sqrt, saturating, stored, stored_spectra
 
 U, WEIGHTS = np.polynomial.legendre.leggauss(400)
 U, WEIGHTS = 4.0 * (U + 1.0), 4.0 * WEIGHTS
@@ -78,3 +78,5 @@ def test_stored_changes_nothing():
     np.testing.assert_allclose(slope_a, np.full(2, b))
     np.testing.assert_allclose(slope_b, a[:2].sum(), rtol=1e-6)
     np.testing.assert_array_equal(jax.vmap(stored)(a, a)[1], a)
+    np.testing.assert_array_equal(jax.jit(stored_spectra)(a, 2.0 * a)[1], 2.0 * a)
+    np.testing.assert_array_equal(jax.grad(lambda a: stored_spectra(a)[0].sum())(a), np.ones(3))

@@ -3,10 +3,25 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
 import pytest
+from numpyro import handlers
 from scipy import stats
 
-from physics import SunView
+from physics import (
+    Canopy,
+    Leaf,
+    Soil,
+    SunView,
+    fapar,
+    fcover,
+    prosail,
+    prospect_d,
+    sail,
+    sensor,
+    soil_mixture,
+)
+from releo_jax.priors import atbd, sample_params
 from releo_jax.systems.sl2p import (
     BANDS,
     PRODUCTS,
@@ -155,3 +170,42 @@ def test_bad_requests_say_what_to_do():
         sl2p(SPECTRA[:, :7], ANGLES, variable="lai")
     with pytest.raises(ValueError, match="expected a sensor among sentinel2a"):
         sl2p_retrieval("landsat8")
+
+
+def test_stated_errors_are_those_on_simulations_of_the_toolbox_prior():
+    """PROSAIL with the prior, the soils and the noise of the ATBD."""
+    n, par = 1500, np.arange(405.0, 700.0, 10.0)
+    device = sensor("sentinel2a", bands=BANDS)
+    keys = jax.random.split(jax.random.key(0), 5)
+    ends = ((20.0, 60.0), (0.0, 10.0), (0.0, 180.0))
+    drawn = [jax.random.uniform(key, (n,), minval=a, maxval=b) for key, (a, b) in zip(keys[:3], ends, strict=True)]
+    angles = SunView.from_degrees(*drawn)
+
+    def model():
+        with numpyro.plate("pixel", n):
+            canopy = sample_params(Canopy, prior=atbd.canopy)
+            area = canopy.leaf_area_index
+            leaf = sample_params(Leaf, prior=atbd.leaf(area), fixed={"anthocyanins": jnp.zeros(())})
+            return canopy, leaf, sample_params(Soil, prior=atbd.soil(area))
+
+    @jax.jit
+    def simulate():
+        canopy, leaf, soil = handlers.seed(model, keys[3])()
+        bands = prosail(leaf, canopy, soil_mixture(soil, wavelengths=device.wavelengths), angles, sensor=device)
+        noise = jax.random.normal(keys[4], (2, *bands.shape))
+        light = sail(canopy, prospect_d(leaf, wavelengths=par), soil_mixture(soil, wavelengths=par), angles)
+        truth = {
+            "lai": canopy.leaf_area_index,
+            "ccc": canopy.leaf_area_index * leaf.chlorophyll * 0.01,
+            "cwc": canopy.leaf_area_index * leaf.water * 1e4,
+            "fapar": fapar(light, wavelengths=par),
+            "fcover": fcover(canopy),
+        }
+        return bands * (1.0 + 0.02 * noise[0]) + 0.01 * noise[1], truth
+
+    bands, truth = simulate()
+    inside = np.asarray(in_domain(bands))
+    assert 0.3 < inside.mean() < 1.0
+    for alias in PRODUCTS:
+        error = np.asarray(sl2p(bands, angles, variable=alias) - truth[alias])[inside]
+        np.testing.assert_allclose(np.sqrt(np.mean(error**2)), RMSE[alias], rtol=0.15, err_msg=alias)
