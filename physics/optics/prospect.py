@@ -252,14 +252,15 @@ def _pile(r: Array, t: Array, a: Array, count: Array) -> tuple[Array, Array, Arr
     a_general = (q * (1.0 - decay) ** 2 + (a - half_away) * (1.0 - square)) * scale
 
     # weak absorption: x = cosh(beta) - 1 small, beta² = x (2 - x/3 + 4 x²/45 - ...)
-    x = jnp.where(weak, half / t, 0.0)
+    inverse = 1.0 / t
+    x = jnp.where(weak, half * inverse, 0.0)
     beta2 = x * horner(_ARCCOSH_SQUARED, x)
     y = count * count * beta2
     s = count * horner(_SINHC, y) / horner(_SINHC, beta2)
     cosh_minus_one = y * horner(_COSHM1, y)
-    t_weak = 1.0 / (1.0 + cosh_minus_one + ((a + r) / t - x) * s)
-    r_weak = r / t * s * t_weak
-    a_weak = (cosh_minus_one + (a / t - x) * s) * t_weak
+    t_weak = 1.0 / (1.0 + cosh_minus_one + ((a + r) * inverse - x) * s)
+    r_weak = r * inverse * s * t_weak
+    a_weak = (cosh_minus_one + (a * inverse - x) * s) * t_weak
     return (
         jnp.where(weak, r_weak, r_general),
         jnp.where(weak, t_weak, t_general),

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from physics.numerics import stored
+from physics.numerics import stored_spectra
 from physics.optics.geometry import SunView, fold_azimuth
 from physics.optics.hot_spot import hot_spot_integral, hot_spot_integral_legacy
 from physics.optics.leaf_angles import beam_coefficients, bimodal, ellipsoidal
@@ -202,8 +202,8 @@ def canopy_terms(
     beams = beam_coefficients(share, sun_view.sun_zenith, sun_view.view_zenith, azimuth)
     k_s, k_o, b_f, w_r, w_t = (beam[..., None] for beam in beams)
     lai = canopy.leaf_area_index[..., None]
-    # Or XLA computes the leaf twice over; half the time of a whole band-mode simulation.
-    r, t, absorptance = stored(leaf_optics.reflectance, leaf_optics.transmittance, leaf_optics.absorptance)
+    # Or XLA computes the leaf again and again, which doubles the time of the whole.
+    r, t, absorptance = stored_spectra(leaf_optics.reflectance, leaf_optics.transmittance, leaf_optics.absorptance)
 
     # scattering coefficients (Verhoef et al. 2007, Table 1): backward and forward, of diffuse and direct light
     backward = 0.5 * ((1.0 + b_f) * r + (1.0 - b_f) * t)

@@ -30,7 +30,9 @@ class Slab(NamedTuple):
         reflectance, transmittance: of diffuse light.
         m2, m: eigenvalue, squared and itself (m not below 1e-3, where nothing uses it).
         attenuation, backward: a and b of the equations above.
+        inverse_m: 1 / m.
         decay: exp(-m L).
+        gain: transmittance over decay.
         depth: L, leaf area index, `(*batch, 1)`.
     """
 
@@ -38,9 +40,11 @@ class Slab(NamedTuple):
     transmittance: Array
     m2: Array
     m: Array
+    inverse_m: Array
     attenuation: Array
     backward: Array
     decay: Array
+    gain: Array
     depth: Array
 
 
@@ -79,20 +83,23 @@ def diffuse_slab(m2: Array, attenuation: Array, backward: Array, depth: Array) -
     cosh = horner(tuple(1.0 / math.factorial(2 * n) for n in range(terms)), series)
     sinh = depth * horner(tuple(1.0 / math.factorial(2 * n + 1) for n in range(terms)), series)
     m = jnp.sqrt(jnp.maximum(m2, 1e-6))
+    inverse_m = 1.0 / m
     decay = jnp.exp(-m * depth)
     square = decay * decay
     # both scaled by exp(-m L) away from m = 0
     cosh = jnp.where(weak, cosh, 0.5 * (1.0 + square))
-    sinh = jnp.where(weak, sinh, 0.5 * (1.0 - square) / m)
+    sinh = jnp.where(weak, sinh, 0.5 * (1.0 - square) * inverse_m)
     inverse = 1.0 / (cosh + attenuation * sinh)
     return Slab(
         reflectance=backward * sinh * inverse,
         transmittance=jnp.where(weak, 1.0, decay) * inverse,
         m2=m2,
         m=m,
+        inverse_m=inverse_m,
         attenuation=attenuation,
         backward=backward,
         decay=decay,
+        gain=jnp.where(weak, 1.0 / jnp.where(weak, decay, 1.0), 1.0) * inverse,
         depth=depth,
     )
 
@@ -112,10 +119,10 @@ def direct_beam(slab: Slab, extinction: Array, back: Array, forward: Array) -> B
     # J1 = (exp(-m L) - exp(-k L)) / (k - m), J2 = (1 - exp(-(k + m) L)) / (k + m): both exponentials are at hand
     j1 = _quotient(slab.decay - direct, slab.decay, k - m, depth)
     j2 = _quotient(1.0 - direct * slab.decay, jnp.ones_like(m), k + m, depth)
-    scale = 0.5 * slab.transmittance / jnp.where(resonant, slab.decay, 1.0)
-    cross = (back * a + forward * b) / m
+    scale = 0.5 * slab.gain
+    cross = (back * a + forward * b) * slab.inverse_m
     reflectance_resonant = scale * ((back + cross) * j2 + (back - cross) * slab.decay * j1)
-    cross = (forward * a + back * b) / m
+    cross = (forward * a + back * b) * slab.inverse_m
     transmittance_resonant = scale * ((forward + cross) * j1 + (forward - cross) * slab.decay * j2)
     return Beam(
         extinction=k,
@@ -161,5 +168,5 @@ def multiple_scattering(slab: Slab, sun: Beam, view: Beam) -> Array:
     first = (view.forward * infinite + view.back) * down * (overlap - sun.j1 * view.direct) / (view.extinction + m)
     second = (view.forward + view.back * infinite) * up * (overlap - view.j1 * sun.direct) / (sun.extinction + m)
     third = (view.reflectance * up * sun.j2 + view.transmittance * down * sun.j1) * infinite
-    resonant = (first + second - third) * (a + m) / (2.0 * m)
+    resonant = (first + second - third) * (a + m) * (0.5 * slab.inverse_m)
     return jnp.where(sun.resonant, resonant, general)
