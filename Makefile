@@ -35,8 +35,9 @@ $(VENV)/.stamp-%: pyproject.toml constraints.txt | $(BIN)/python
 
 DEMO := demo
 demo: $(VENV)/.stamp-run  ## Simulates a scene, inverts it, draws and scores the maps
-	$(BIN)/releo simulate $(DEMO)/scene.nc --seed 1
-	$(BIN)/releo invert $(DEMO)/scene.nc -o $(DEMO)/maps.nc --variables lai,ccc,cwc,fapar,fcover
+	@mkdir -p $(DEMO)
+	$(BIN)/releo simulate $(DEMO)/scene.nc --seed 1 --overwrite
+	$(BIN)/releo invert $(DEMO)/scene.nc -o $(DEMO)/maps.nc --variables lai,ccc,cwc,fapar,fcover --overwrite
 	$(BIN)/releo plot $(DEMO)/maps.nc -o $(DEMO)/figures
 	$(BIN)/releo score $(DEMO)/maps.nc $(DEMO)/scene.nc
 

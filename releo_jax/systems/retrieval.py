@@ -148,8 +148,10 @@ class AmortizedRetrieval:
         angles = [np.broadcast_to(np.asarray(getattr(sun_view, name), np.float32), len(mask)) for name in _ANGLES]
         arrays = (np.where(mask, reflectance, 0.0), mask, *angles)
         parts = []
-        for start in range(0, len(mask), _CHUNK):
-            rows = np.minimum(np.arange(start, start + _CHUNK), len(mask) - 1) if len(mask) > _CHUNK else slice(None)
+        # Without the simulator nothing but the network is computed, which fills the caches later.
+        size = _CHUNK if self.misfit or self.draws else 4 * _CHUNK
+        for start in range(0, len(mask), size):
+            rows = np.minimum(np.arange(start, start + size), len(mask) - 1) if len(mask) > size else slice(None)
             parts.append(self._chunk(*(array[rows] for array in arrays), tuple(variables), float(level)))
         found = {key: np.concatenate([np.asarray(part[key]) for part in parts])[: len(mask)] for key in parts[0]}
         masked = ~mask.any(axis=1)
