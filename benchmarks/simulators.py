@@ -213,7 +213,7 @@ def cases(quick: bool, seed: int) -> list[Case]:
             add(label, model, chunk, np.float32, device)
         if label != "ten bands":
             continue
-        for chunk in (128,) if quick else (128, 256):
+        for chunk in (256,) if quick else (128, 256, 512):
             gradient = jax.value_and_grad(functools.partial(misfit, sensor=device))
             add("ten bands, value and gradient", gradient, chunk, np.float32, device)
             slopes = functools.partial(_slopes, model=model)
@@ -252,14 +252,14 @@ def errors(all_cases: Sequence[Case], seed: int, n: int) -> dict[str, dict[str, 
     Args:
         all_cases: of the run; its derivatives are looked at again instead of being compiled a second time.
         seed: as in `cases`.
-        n: number of spectra compared, the first of a chunk of 128.
+        n: number of spectra compared, the first of a chunk of 256.
     """
     import jax
     import jax.numpy as jnp
 
     from physics import sensor
 
-    parameters, angles = (values[:, :n] for values in draw(128, seed))
+    parameters, angles = (values[:, :n] for values in draw(256, seed))
     ten = sensor("sentinel2a", bands=LAND_BANDS)
     with jax.enable_x64(True):
         double = [jnp.asarray(values) for values in (parameters, angles)]
@@ -288,7 +288,7 @@ def errors(all_cases: Sequence[Case], seed: int, n: int) -> dict[str, dict[str, 
         reduced = np.asarray(jax.jit(functools.partial(bands, sensor=device))(*single))
         found[label] = reduced - exact @ device.responses.T
     width = HIGH - LOW
-    again = {case.name: case for case in all_cases if case.chunk == 128}
+    again = {case.name: case for case in all_cases if case.chunk == 256}
     slopes = np.asarray(again["ten bands, Jacobian"].call())[:n]
     found["ten bands, Jacobian"] = (slopes - exact_slopes) * width
     # The gradient of the misfit to observations 5 % above the simulation, over twice the root of the misfit.

@@ -5,11 +5,15 @@ Each names the singularity it removes. Coefficients not derived in place were co
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.custom_derivatives import SymbolicZero
 
 _EULER_GAMMA = 0.5772156649015328606
 
@@ -49,7 +53,89 @@ def stored_spectra(*arrays: Array) -> tuple[Array, ...]:
 
 @stored_spectra.defjvp
 def _stored_spectra_jvp(primals, tangents):  # type: ignore[no-untyped-def]
-    return stored_spectra(*primals), tuple(tangents)
+    one = 1.0 + 0.0 * primals[0]
+    return stored_spectra(*primals), tuple(tangent / one for tangent in tangents)
+
+
+@jax.custom_jvp
+def reciprocal(x: Array) -> Array:
+    """`1 / x`, whose slope is taken from the value: a division costs as much as ten multiplications."""
+    return 1.0 / x
+
+
+@reciprocal.defjvp
+def _reciprocal_jvp(primals, tangents):  # type: ignore[no-untyped-def]
+    inverse = reciprocal(*primals)
+    return inverse, -(inverse * inverse) * tangents[0]
+
+
+@jax.custom_jvp
+def root(x: Array) -> tuple[Array, Array]:
+    """Square root of `x > 0` and its reciprocal, with slopes taken from the values."""
+    value = jnp.sqrt(x)
+    return value, 1.0 / value
+
+
+@root.defjvp
+def _root_jvp(primals, tangents):  # type: ignore[no-untyped-def]
+    value, inverse = root(*primals)
+    slope = 0.5 * inverse * tangents[0]
+    return (value, inverse), (slope, -inverse * inverse * slope)
+
+
+def pointwise(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, differentiated through its partial derivatives: for speed.
+
+    Args:
+        function: of arrays, or trees of arrays, whose shapes broadcast. Each element of its results depends on nothing
+            but the elements of the arguments in the same place.
+
+    Returns:
+        A function with the same values, broadcast to the shape of all arguments. Its derivative in any direction is the
+        sum of partial derivatives times the components of the direction. They are computed once, by forward mode next
+        to the values, whose intermediate results they share, and serve all columns of a Jacobian and the backward pass
+        alike: of a backward pass through as many operations as `sail` has, XLA's CPU compiler makes hundreds of loops.
+        An argument with one element along the last axis, of many, costs one partial derivative like any other, so
+        what the function derives from such arguments belongs inside of it.
+    """
+
+    @functools.wraps(function)
+    def differentiable(*arguments: Any) -> Any:
+        leaves, structure = jax.tree.flatten(arguments)
+        shape = jnp.broadcast_shapes(*map(jnp.shape, leaves))
+
+        @jax.custom_jvp
+        def evaluate(*leaves: Array) -> Any:
+            values = function(*jax.tree.unflatten(structure, leaves))
+            return jax.tree.map(lambda value: jnp.broadcast_to(value, shape), values)
+
+        @functools.partial(evaluate.defjvp, symbolic_zeros=True)
+        def derivative(leaves, tangents):  # type: ignore[no-untyped-def]
+            values = evaluate(*leaves)
+            changes = jax.tree.map(jnp.zeros_like, values)
+            for place, tangent in enumerate(tangents):
+                if isinstance(tangent, SymbolicZero):
+                    continue
+
+                def along(leaf: Array, place: int = place) -> Any:
+                    everything = (*leaves[:place], leaf, *leaves[place + 1 :])
+                    return function(*jax.tree.unflatten(structure, everything))
+
+                partials = jax.jvp(along, (leaves[place],), (jnp.ones_like(leaves[place]),))[1]
+                if tangent.shape[-1:] == (1,) != shape[-1:]:
+                    # A broadcast by product: its transpose is a product too, which is faster than a sum.
+                    row = jnp.ones((1, shape[-1]), tangent.dtype)
+                    tangent = jnp.matmul(tangent, row, precision=jax.lax.Precision.HIGHEST)
+
+                def advance(change: Array, partial: Array, tangent: Array = tangent) -> Array:
+                    return change + stored_spectra(jnp.broadcast_to(partial, shape))[0] * tangent
+
+                changes = jax.tree.map(advance, changes, partials)
+            return values, changes
+
+        return evaluate(*leaves)
+
+    return differentiable
 
 
 @stored.defjvp
@@ -181,11 +267,12 @@ def elementary_layer(absorption: Array) -> tuple[Array, Array]:
     square = below * below
     tail = horner(_layer_absorptance_series(15 if double else 7), below)
     absorptance = 2.0 * below - square * (1.5 - _EULER_GAMMA - log) + square * below * tail
+    absorptance = stored_spectra(absorptance)[0]
     above = jnp.where(small, 1.0, k)
     inverse = 1.0 / (above + 3.0)
-    s = (above - 5.0) * inverse
+    s = 1.0 - 8.0 * inverse
     polynomial = horner(_E3_POLYNOMIAL if double else _E3_POLYNOMIAL_SINGLE, s)
-    transmissivity = 2.0 * jnp.exp(-above) * polynomial * inverse
+    transmissivity = 2.0 * jnp.exp(-above) * polynomial / (above + 3.0)
     return (
         jnp.where(small, 1.0 - absorptance, transmissivity),
         jnp.where(small, absorptance, 1.0 - transmissivity),

@@ -14,6 +14,9 @@ References:
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,8 +25,12 @@ from jax import Array
 from physics.numerics import one_minus_exp_over, safe_sqrt, saturating, stored
 from physics.optics.geometry import SunView
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(20)
-_NODES, _WEIGHTS = 0.5 * (_NODES + 1.0), 0.5 * _WEIGHTS
+
+@functools.cache
+def _rule(ndim: int, dtype: np.dtype) -> tuple[Any, Any]:
+    """Nodes and weights of the quadrature, with an axis for each one of the batch; the very same arrays every time."""
+    nodes, weights = (part.reshape(-1, *(1,) * ndim) for part in np.polynomial.legendre.leggauss(20))
+    return (0.5 * (nodes + 1.0)).astype(dtype), (0.5 * weights).astype(dtype)
 
 
 def direction_distance(sun_view: SunView, azimuth: Array) -> Array:
@@ -61,9 +68,7 @@ def hot_spot_integral(
 
     steepness = jax.lax.stop_gradient(total + jnp.minimum(1.0 / jnp.maximum(scale, 1e-3), 1e3))
     # Nodes lead and the batch comes last: 20 nodes do not fill the vector registers.
-    nodes, node_weights = (
-        jnp.asarray(part.reshape(-1, *(1,) * total.ndim), total.dtype) for part in (_NODES, _WEIGHTS)
-    )
+    nodes, node_weights = _rule(total.ndim, total.dtype)
     growth = jnp.log1p(steepness)
     stretch = jnp.expm1(growth)
 

@@ -8,14 +8,15 @@ References:
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import functools
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from physics.numerics import stored
+from physics.numerics import root, stored
 
 CLASSES = 18
 _EDGES = np.radians(np.linspace(0.0, 90.0, CLASSES + 1))
@@ -40,23 +41,29 @@ def ellipsoidal(mean_leaf_angle: Array) -> Array:
     """
     angle = mean_leaf_angle
     # ratio of axes as fitted by Campbell, the fit that the SAIL codes use
-    chi = jnp.exp(((-1.6184e-5 * angle + 2.1145e-3) * angle - 1.2390e-1) * angle + 3.2491)
+    log_chi = ((-1.6184e-5 * angle + 2.1145e-3) * angle - 1.2390e-1) * angle + 3.2491
+    chi = jnp.exp(log_chi)
     # Classes lead and the batch comes last here and in `beam_coefficients`: 18 does not fill the vector registers.
-    cosine, sine = _leading(np.cos(_EDGES), angle), _leading(np.sin(_EDGES), angle)
-    x = chi * cosine / jnp.sqrt(cosine**2 + (chi * sine) ** 2)
+    cosine, sine = _cosine_and_sine("edges", angle.ndim, angle.dtype)
+    x = chi * cosine * root(cosine**2 + (chi * sine) ** 2)[1]
     centre, half = 0.5 * (x[1:] + x[:-1]), 0.5 * (x[:-1] - x[1:])
-    flattening = 1.0 - 1.0 / (chi * chi)
+    flattening = -jnp.expm1(-2.0 * log_chi)  # 1 - 1 / chi²
     density = jnp.zeros_like(centre)
     for node, weight in zip(*(part.tolist() for part in np.polynomial.legendre.leggauss(4)), strict=True):
         point = centre + half * node
-        density = density + weight * jnp.sqrt(1.0 + point * point * flattening)
+        density = density + weight * root(1.0 + point * point * flattening)[0]
     share = half * density
     return jnp.moveaxis(share / share.sum(axis=0), 0, -1)
 
 
-def _leading(values: np.ndarray, like: Array) -> Array:
-    """Values `(n,)` with an axis for each one of `like`: `(n, 1, ...)`."""
-    return jnp.asarray(values.reshape(-1, *(1,) * like.ndim), like.dtype)
+@functools.cache
+def _cosine_and_sine(which: Literal["edges", "centres"], ndim: int, dtype: np.dtype) -> tuple[Any, Any]:
+    """Cosine and sine of leaf angles, with an axis for each one of the batch: `(n, 1, ...)`.
+
+    The very same arrays every time: the compiler merges equal computations only if their constants are one object.
+    """
+    angles = {"edges": _EDGES, "centres": _CENTRES}[which].reshape(-1, *(1,) * ndim)
+    return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
 
 
 def bimodal(leaf_angle_a: Array, leaf_angle_b: Array) -> Array:
@@ -138,7 +145,7 @@ def beam_coefficients(share: Array, sun_zenith: Array, view_zenith: Array, azimu
     share = jnp.moveaxis(share, -1, 0)
     ndim = max(share.ndim - 1, jnp.ndim(sun_zenith), jnp.ndim(view_zenith), jnp.ndim(azimuth))
     share = share.reshape(CLASSES, *(1,) * (ndim + 1 - share.ndim), *share.shape[1:])
-    cos_leaf, sin_leaf = _leading(np.cos(_CENTRES), share[0]), _leading(np.sin(_CENTRES), share[0])
+    cos_leaf, sin_leaf = _cosine_and_sine("centres", ndim, share.dtype)
     cos_sun, sin_sun = jnp.cos(sun_zenith), jnp.sin(sun_zenith)
     cos_view, sin_view = jnp.cos(view_zenith), jnp.sin(view_zenith)
     psi = azimuth

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import functools
+from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
 from physics.data import DEFAULT_WAVELENGTHS
+from physics.numerics import pointwise
 from physics.optics.geometry import SunView
-from physics.optics.prospect import Leaf, LeafPro, prospect_d, prospect_pro
-from physics.optics.sail import BimodalCanopy, Canopy, sail
+from physics.optics.prospect import Leaf, LeafPro, Plates, plate_model, plates
+from physics.optics.sail import BimodalCanopy, Canopy, HotSpot, scene_reflectances
 from physics.optics.sensor import to_bands
+from physics.parameters import expand
 
 if TYPE_CHECKING:
     from physics.optics.sensor import Sensor
@@ -24,7 +28,7 @@ def prosail(
     sun_view: SunView,
     *,
     sensor: Sensor,
-    hot_spot: Literal["exact", "legacy"] = "exact",
+    hot_spot: HotSpot = "exact",
 ) -> Array:
     """Bidirectional reflectance in the bands of a sensor, computed on the sensor's quadrature nodes only.
 
@@ -53,6 +57,24 @@ def prosail(
                 "wavelengths=sensor.wavelengths"
             )
         soil_reflectance = soil_reflectance[..., sensor.wavelengths.astype(int) - int(DEFAULT_WAVELENGTHS[0])]
-    leaf_model = prospect_pro if isinstance(leaf, LeafPro) else prospect_d
-    optics = leaf_model(leaf, wavelengths=sensor.wavelengths)  # type: ignore[arg-type]
-    return to_bands(sail(canopy, optics, soil_reflectance, sun_view, hot_spot=hot_spot).bidirectional, sensor)
+    coefficients = "prospect_pro" if isinstance(leaf, LeafPro) else "prospect_d"
+    leaves = plates(leaf, coefficients, wavelengths=sensor.wavelengths)
+    soil_reflectance = soil_reflectance.astype(leaves.layers.dtype)
+    return to_bands(_spectrum(leaves, soil_reflectance, canopy, sun_view, hot_spot), sensor)
+
+
+@functools.partial(jax.jit, static_argnames="hot_spot")
+def _spectrum(
+    leaves: Plates,
+    soil: Array,
+    canopy: Canopy | BimodalCanopy,
+    sun_view: SunView,
+    hot_spot: HotSpot,
+) -> Array:
+    """As `sail` of `prospect`, in one piece, of which fewer derivatives are taken than of the two."""
+
+    def bidirectional(leaves: Plates, *scene: Any) -> Array:
+        return scene_reflectances(plate_model(*leaves), *scene, hot_spot=hot_spot)[0]
+
+    found: Array = pointwise(bidirectional)(leaves, soil, expand(canopy), expand(sun_view))
+    return found

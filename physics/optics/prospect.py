@@ -15,6 +15,7 @@ References:
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -23,7 +24,7 @@ import numpy as np
 from jax import Array
 
 from physics.data import resolve, table
-from physics.numerics import elementary_layer, horner
+from physics.numerics import elementary_layer, horner, pointwise, reciprocal, root, stored_spectra
 from physics.parameters import Record, param
 
 
@@ -160,36 +161,38 @@ def prospect_pro(leaf: LeafPro, *, wavelengths: np.ndarray | None = None, surfac
 
 
 def _leaf_optics(leaf: Leaf | LeafPro, name: str, wavelengths: np.ndarray | None, surface_angle: float) -> LeafOptics:
+    return _leaf_of_plates(*plates(leaf, name, wavelengths=wavelengths, surface_angle=surface_angle))
+
+
+class Plates(NamedTuple):
+    """What `plate_model` makes a leaf of: see there."""
+
+    absorption: Array
+    layers: Array
+    t_cone: Array
+    t12: Array
+    t21: Array
+
+
+def plates(
+    leaf: Leaf | LeafPro, name: str, *, wavelengths: np.ndarray | None = None, surface_angle: float = 40.0
+) -> Plates:
+    """The plates of a leaf by the coefficients `prospect_5`, `prospect_d` or `prospect_pro`."""
     expected = LeafPro if name == "prospect_pro" else Leaf
     if not isinstance(leaf, expected):
         raise ValueError(f"{name}: expected a {expected.__name__}, got {type(leaf).__name__}")
     if not 0.0 < surface_angle <= 90.0:
         raise ValueError(f"surface_angle: expected degrees within 0 to 90, got {surface_angle}")
     figures = {key: resolve(values, wavelengths) for key, values in table(name).items()}
-    interfaces = _interfaces(figures.pop("refractive_index"), surface_angle)
-    return _leaf_of_plates(leaf, *(_as(leaf.layers.dtype, tree) for tree in (figures, interfaces)))
-
-
-def _as(dtype: jnp.dtype, tables: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: values.astype(dtype) for name, values in tables.items()}
-
-
-@jax.jit
-def _leaf_of_plates(leaf: Leaf | LeafPro, figures: dict[str, Array], interfaces: dict[str, Array]) -> LeafOptics:
+    index = figures.pop("refractive_index")
+    isotropic = interface_transmissivity(index, 90.0)
+    surfaces = interface_transmissivity(index, surface_angle), isotropic, isotropic / np.asarray(index, np.float64) ** 2
     # Eq. 2 of Féret et al. 2008: k = sum of contents times specific absorption, over N
-    layers = leaf.layers[..., None]
-    absorption = sum(getattr(leaf, name)[..., None] * values for name, values in figures.items())
-    return plate_model(absorption / layers, layers, **interfaces)
-
-
-def _interfaces(refractive_index: np.ndarray, surface_angle: float) -> dict[str, np.ndarray]:
-    """Transmissivities that `plate_model` needs, `(wavelength,)`."""
-    isotropic = interface_transmissivity(refractive_index, 90.0)
-    return {
-        "t_cone": interface_transmissivity(refractive_index, surface_angle),
-        "t12": isotropic,
-        "t21": isotropic / np.asarray(refractive_index, np.float64) ** 2,
-    }
+    dtype, layers = leaf.layers.dtype, leaf.layers[..., None]
+    contents = jnp.stack(jnp.broadcast_arrays(*(getattr(leaf, name) for name in figures)), axis=-1)
+    specific = np.stack(list(figures.values())).astype(dtype)
+    absorption = jnp.matmul(contents, specific, precision=jax.lax.Precision.HIGHEST)
+    return Plates(absorption / layers, layers, *(jnp.asarray(surface, dtype) for surface in surfaces))
 
 
 def plate_model(absorption: Array, layers: Array, t_cone: Array, t12: Array, t21: Array) -> LeafOptics:
@@ -215,21 +218,25 @@ def plate_model(absorption: Array, layers: Array, t_cone: Array, t12: Array, t21
     r21 = 1.0 - t21
 
     # one plate: light enters, crosses the inside (tau), is reflected inside (r21) any number of times
-    tau, absorbed = elementary_layer(absorption)
-    tau = jnp.maximum(tau, 1e6 * jnp.finfo(dtype).tiny)  # its logarithm is taken below
-    inside = 1.0 / (1.0 - r21 * r21 * tau * tau)
+    tau, absorbed = stored_spectra(*elementary_layer(absorption))
+    tiny = 1e6 * float(jnp.finfo(dtype).tiny)
+    tau = jnp.where(tau > tiny, tau, tiny)  # its logarithm is taken below
+    inside = reciprocal(1.0 - r21 * r21 * tau * tau)
     out = t21 * tau * inside
     caught = absorbed * (1.0 + r21 * tau) * inside
     t, r, a = t12 * out, (1.0 - t12) + t12 * r21 * tau * out, t12 * caught
     t_first, r_first, a_first = t_cone * out, (1.0 - t_cone) + t_cone * r21 * tau * out, t_cone * caught
 
     r_pile, t_pile, a_pile = _pile(r, t, a, layers - 1.0)
-    between = 1.0 / (1.0 - r_pile * r)
+    between = reciprocal(1.0 - r_pile * r)
     return LeafOptics(
         reflectance=r_first + t_first * r_pile * t * between,
         transmittance=t_first * t_pile * between,
         absorptance=a_first + t_first * (a_pile + r_pile * a) * between,
     )
+
+
+_leaf_of_plates = jax.jit(pointwise(plate_model))
 
 
 def _pile(r: Array, t: Array, a: Array, count: Array) -> tuple[Array, Array, Array]:
@@ -239,29 +246,31 @@ def _pile(r: Array, t: Array, a: Array, count: Array) -> tuple[Array, Array, Arr
     weak that sinh(beta) and its slope would lose digits. Both are 0, 1, 0 for count = 0.
     """
     half = 0.5 * a * (a + 2.0 * r)  # t (cosh beta - 1)
-    weak = half * jnp.maximum(count * count, 1.0) < 0.05 * t
+    # where the exponentials lose digits
+    limit = 0.01 if t.dtype == jnp.float32 else 1e-5
+    weak = half * jnp.maximum(count * count, 1.0) < limit * t
 
     # general: everything multiplied by t and by exp(-count beta)
     half_away = jnp.where(weak, 1.0, half)
-    q = jnp.sqrt(half_away * (half_away + 2.0 * t))  # t sinh(beta)
-    decay = jnp.exp(count * jnp.log(t / (t + half_away + q)))  # exp(-count beta)
-    square = decay * decay
-    scale = 1.0 / (q * (1.0 + square) + (a + r - half_away) * (1.0 - square))
-    r_general = r * (1.0 - square) * scale
+    q, _ = root(half_away * (half_away + 2.0 * t))  # t sinh(beta)
+    decay = jnp.exp(count * jnp.log(t * reciprocal(t + half_away + q)))  # exp(-count beta)
+    # 1 - exp(-2 count beta); the compiler would turn a square of the exponential into a second exponential
+    gone = (1.0 - decay) * (1.0 + decay)
+    scale = reciprocal(q * (2.0 - gone) + (a + r - half_away) * gone)
+    r_general = r * gone * scale
     t_general = 2.0 * q * decay * scale
-    a_general = (q * (1.0 - decay) ** 2 + (a - half_away) * (1.0 - square)) * scale
+    a_general = (q * (1.0 - decay) ** 2 + (a - half_away) * gone) * scale
 
     # weak absorption: x = cosh(beta) - 1 small, beta² = x (2 - x/3 + 4 x²/45 - ...)
-    inverse = 1.0 / t
+    inverse = reciprocal(t)
     x = jnp.where(weak, half * inverse, 0.0)
-    # x <= 0.05 and y <= 0.1: what is left out is below 1e-8 in single precision
-    single = t.dtype == jnp.float32
-    arccosh_squared, sinhc, coshm1 = _SERIES_SINGLE if single else _SERIES
+    # what the three terms of each series leave out is below 1e-7 (1e-16)
+    arccosh_squared, sinhc, coshm1 = _SERIES
     beta2 = x * horner(arccosh_squared, x)
     y = count * count * beta2
-    s = count * horner(sinhc, y) / horner(sinhc, beta2)
+    s = count * horner(sinhc, y) * reciprocal(horner(sinhc, beta2))
     cosh_minus_one = y * horner(coshm1, y)
-    t_weak = 1.0 / (1.0 + cosh_minus_one + ((a + r) * inverse - x) * s)
+    t_weak = reciprocal(1.0 + cosh_minus_one + ((a + r) * inverse - x) * s)
     r_weak = r * inverse * s * t_weak
     a_weak = (cosh_minus_one + (a * inverse - x) * s) * t_weak
     return (
@@ -285,8 +294,7 @@ def _even_series(offset: int, terms: int) -> tuple[float, ...]:
     return tuple(1.0 / float(np.prod(np.arange(1.0, 2 * n + offset + 1))) for n in range(terms))
 
 
-_SERIES = (_arccosh_squared(12), _even_series(1, 7), _even_series(2, 7))
-_SERIES_SINGLE = (_arccosh_squared(5), _even_series(1, 4), _even_series(2, 4))
+_SERIES = (_arccosh_squared(3), _even_series(1, 3), _even_series(2, 3))
 
 
 def interface_transmissivity(refractive_index: np.ndarray, angle: float) -> np.ndarray:

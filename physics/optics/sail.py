@@ -9,20 +9,23 @@ References:
 from __future__ import annotations
 
 import functools
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from physics.numerics import stored_spectra
+from physics.numerics import pointwise, reciprocal, stored_spectra
 from physics.optics.geometry import SunView, fold_azimuth
 from physics.optics.hot_spot import hot_spot_integral, hot_spot_integral_legacy
 from physics.optics.leaf_angles import beam_coefficients, bimodal, ellipsoidal
 from physics.optics.prospect import LeafOptics
 from physics.optics.two_stream import diffuse_slab, direct_beam, multiple_scattering
-from physics.parameters import Record, param
+from physics.parameters import Record, expand, param
+
+HotSpot = Literal["exact", "legacy"]
+"""How the single-scattering integral is taken, see `sail`."""
 
 
 class Canopy(Record):
@@ -116,7 +119,7 @@ def sail(
     soil_reflectance: Array,
     sun_view: SunView,
     *,
-    hot_spot: Literal["exact", "legacy"] = "exact",
+    hot_spot: HotSpot = "exact",
 ) -> CanopyReflectance:
     """Reflectance of a homogeneous canopy above a Lambertian soil.
 
@@ -146,35 +149,56 @@ def sail(
     return _sail(canopy, leaf_optics, jnp.asarray(soil_reflectance, leaf_optics.reflectance.dtype), sun_view, hot_spot)
 
 
-def above_soil(terms: CanopyTerms, soil: Array) -> CanopyReflectance:
-    """Reflectance of the scene from the terms of the canopy alone and a Lambertian soil of the same shape."""
+def above_soil(terms: CanopyTerms, soil: Array) -> tuple[Array, Array, Array, Array]:
+    """The four reflectances of `CanopyReflectance` from the terms of the canopy alone and a Lambertian soil."""
     sun, view = terms.sun_transmittance, terms.view_transmittance
     # light below the canopy is reflected between soil and canopy any number of times
-    bounce = soil / (1.0 - soil * terms.diffuse_reflectance)
+    bounce = soil * reciprocal(1.0 - soil * terms.diffuse_reflectance)
     lit = terms.sun_diffuse_transmittance + sun
     seen = terms.diffuse_view_transmittance + view
     from_soil = (
         lit * terms.diffuse_view_transmittance
         + (terms.sun_diffuse_transmittance + sun * soil * terms.diffuse_reflectance) * view
     ) * bounce
-    return CanopyReflectance(
-        bidirectional=terms.single_scattering
-        + terms.multiple_scattering
-        + terms.sun_view_transmittance * soil
-        + from_soil,
-        directional_hemispherical=terms.sun_diffuse_reflectance + lit * bounce * terms.diffuse_transmittance,
-        hemispherical_directional=terms.diffuse_view_reflectance + terms.diffuse_transmittance * bounce * seen,
-        bihemispherical=terms.diffuse_reflectance + terms.diffuse_transmittance**2 * bounce,
-        canopy=terms,
-        soil=soil,
+    return (
+        terms.single_scattering + terms.multiple_scattering + terms.sun_view_transmittance * soil + from_soil,
+        terms.sun_diffuse_reflectance + lit * bounce * terms.diffuse_transmittance,
+        terms.diffuse_view_reflectance + terms.diffuse_transmittance * bounce * seen,
+        terms.diffuse_reflectance + terms.diffuse_transmittance**2 * bounce,
     )
 
 
 @functools.partial(jax.jit, static_argnames="hot_spot")
 def _sail(
-    canopy: Canopy | BimodalCanopy, leaf_optics: LeafOptics, soil: Array, sun_view: SunView, hot_spot: str
+    canopy: Canopy | BimodalCanopy, leaf_optics: LeafOptics, soil: Array, sun_view: SunView, hot_spot: HotSpot
 ) -> CanopyReflectance:
-    return above_soil(canopy_terms(canopy, leaf_optics, sun_view, hot_spot=hot_spot), soil)  # type: ignore[arg-type]
+    def reflectances(*scene: Any) -> tuple[Array, Array, Array, Array]:
+        return scene_reflectances(*scene, hot_spot=hot_spot)
+
+    bidirectional, directional_hemispherical, hemispherical_directional, bihemispherical = pointwise(reflectances)(
+        leaf_optics, soil, expand(canopy), expand(sun_view)
+    )
+    return CanopyReflectance(
+        bidirectional=bidirectional,
+        directional_hemispherical=directional_hemispherical,
+        hemispherical_directional=hemispherical_directional,
+        bihemispherical=bihemispherical,
+        canopy=canopy_terms(canopy, leaf_optics, sun_view, hot_spot=hot_spot),
+        soil=soil,
+    )
+
+
+def scene_reflectances(
+    leaf_optics: LeafOptics,
+    soil: Array,
+    canopy: Canopy | BimodalCanopy,
+    sun_view: SunView,
+    *,
+    hot_spot: HotSpot,
+) -> tuple[Array, Array, Array, Array]:
+    """The four reflectances of `CanopyReflectance`; fields of `canopy` and `sun_view` are `(*batch, 1)` here."""
+    canopy, sun_view = jax.tree.map(lambda field: field[..., 0], (canopy, sun_view))
+    return above_soil(canopy_terms(canopy, leaf_optics, sun_view, hot_spot=hot_spot), soil)
 
 
 def _check_spectra(leaf_optics: LeafOptics, soil_reflectance: Array) -> None:
@@ -191,7 +215,7 @@ def canopy_terms(
     leaf_optics: LeafOptics,
     sun_view: SunView,
     *,
-    hot_spot: Literal["exact", "legacy"] = "exact",
+    hot_spot: HotSpot = "exact",
 ) -> CanopyTerms:
     """Optical properties of the canopy without soil; arguments as in `sail`."""
     azimuth = fold_azimuth(sun_view.relative_azimuth)
@@ -200,6 +224,10 @@ def canopy_terms(
     else:
         share = ellipsoidal(canopy.mean_leaf_angle)
     beams = beam_coefficients(share, sun_view.sun_zenith, sun_view.view_zenith, azimuth)
+    scattering = {"exact": hot_spot_integral, "legacy": hot_spot_integral_legacy}[hot_spot]
+    path, both_ways = scattering(
+        beams.sun_extinction, beams.view_extinction, canopy.leaf_area_index, canopy.hot_spot, sun_view, azimuth
+    )
     k_s, k_o, b_f, w_r, w_t = (beam[..., None] for beam in beams)
     lai = canopy.leaf_area_index[..., None]
     # Or XLA computes the leaf again and again, which doubles the time of the whole.
@@ -215,10 +243,6 @@ def canopy_terms(
 
     slab = diffuse_slab(m2, attenuation, backward, lai)
     sun, view = direct_beam(slab, k_s, s_b, s_f), direct_beam(slab, k_o, v_b, v_f)
-    scattering = {"exact": hot_spot_integral, "legacy": hot_spot_integral_legacy}[hot_spot]
-    path, both_ways = scattering(
-        beams.sun_extinction, beams.view_extinction, canopy.leaf_area_index, canopy.hot_spot, sun_view, azimuth
-    )
     return CanopyTerms(
         sun_transmittance=sun.direct,
         view_transmittance=view.direct,

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from physics.numerics import horner, one_minus_exp_over
+from physics.numerics import horner, one_minus_exp_over, reciprocal, root
 
 
 class Slab(NamedTuple):
@@ -58,6 +58,7 @@ class Beam(NamedTuple):
         reflectance, transmittance: beam to diffuse light, out of the top and out of the bottom.
         resonant: m within a quarter of k.
         downward, upward: particular solution A, B (where not resonant).
+        inverse_sum: 1 / (k + m).
         j1, j2: Verhoef's J1(k, m) and J2(k, m).
     """
 
@@ -70,6 +71,7 @@ class Beam(NamedTuple):
     resonant: Array
     downward: Array
     upward: Array
+    inverse_sum: Array
     j1: Array
     j2: Array
 
@@ -77,19 +79,17 @@ class Beam(NamedTuple):
 def diffuse_slab(m2: Array, attenuation: Array, backward: Array, depth: Array) -> Slab:
     """Reflectance b S / (C + a S) and transmittance 1 / (C + a S) of the layer for diffuse light."""
     x2 = m2 * depth * depth
-    weak = x2 < 0.25
-    terms = 8 if m2.dtype == jnp.float64 else 5
+    weak = x2 < (0.0025 if m2.dtype == jnp.float64 else 0.05)  # sinh(m L) / m loses digits
     series = jnp.where(weak, x2, 0.0)
-    cosh = horner(tuple(1.0 / math.factorial(2 * n) for n in range(terms)), series)
-    sinh = depth * horner(tuple(1.0 / math.factorial(2 * n + 1) for n in range(terms)), series)
-    m = jnp.sqrt(jnp.maximum(m2, 1e-6))
-    inverse_m = 1.0 / m
+    cosh = horner(tuple(1.0 / math.factorial(2 * n) for n in range(4)), series)
+    sinh = depth * horner(tuple(1.0 / math.factorial(2 * n + 1) for n in range(4)), series)
+    m, inverse_m = root(jnp.where(m2 > 1e-6, m2, 1e-6))
     decay = jnp.exp(-m * depth)
-    square = decay * decay
+    gone = (1.0 - decay) * (1.0 + decay)
     # both scaled by exp(-m L) away from m = 0
-    cosh = jnp.where(weak, cosh, 0.5 * (1.0 + square))
-    sinh = jnp.where(weak, sinh, 0.5 * (1.0 - square) * inverse_m)
-    inverse = 1.0 / (cosh + attenuation * sinh)
+    cosh = jnp.where(weak, cosh, 1.0 - 0.5 * gone)
+    sinh = jnp.where(weak, sinh, 0.5 * gone * inverse_m)
+    inverse = reciprocal(cosh + attenuation * sinh)
     return Slab(
         reflectance=backward * sinh * inverse,
         transmittance=jnp.where(weak, 1.0, decay) * inverse,
@@ -99,7 +99,7 @@ def diffuse_slab(m2: Array, attenuation: Array, backward: Array, depth: Array) -
         attenuation=attenuation,
         backward=backward,
         decay=decay,
-        gain=jnp.where(weak, 1.0 / jnp.where(weak, decay, 1.0), 1.0) * inverse,
+        gain=jnp.where(weak, cosh + m * sinh, 1.0) * inverse,
         depth=depth,
     )
 
@@ -110,15 +110,20 @@ def direct_beam(slab: Slab, extinction: Array, back: Array, forward: Array) -> B
     direct = jnp.exp(-k * depth)
     resonant = (slab.m2 > 0.5625 * k * k) & (slab.m2 < 1.5625 * k * k)
 
-    inverse = 1.0 / jnp.where(resonant, 1.0, slab.m2 - k * k)
+    inverse = reciprocal(jnp.where(resonant, 1.0, slab.m2 - k * k))
     downward = (forward * (a + k) + back * b) * inverse
     upward = (back * (a - k) + forward * b) * inverse
     reflectance = upward * (1.0 - direct * slab.transmittance) - downward * slab.reflectance
     transmittance = downward * (direct - slab.transmittance) - upward * direct * slab.reflectance
 
     # J1 = (exp(-m L) - exp(-k L)) / (k - m), J2 = (1 - exp(-(k + m) L)) / (k + m): both exponentials are at hand
-    j1 = _quotient(slab.decay - direct, slab.decay, k - m, depth)
-    j2 = _quotient(1.0 - direct * slab.decay, jnp.ones_like(m), k + m, depth)
+    x = (k - m) * depth
+    small = jnp.abs(x) < (0.01 if x.dtype == jnp.float64 else 0.2)
+    series = horner(tuple((-1.0) ** n / math.factorial(n + 1) for n in range(6)), jnp.where(small, x, 0.0))
+    apart = reciprocal(jnp.where(small, 1.0, k - m))
+    j1 = jnp.where(small, depth * slab.decay * series, (slab.decay - direct) * apart)
+    inverse_sum = reciprocal(k + m)
+    j2 = (1.0 - direct * slab.decay) * inverse_sum
     scale = 0.5 * slab.gain
     cross = (back * a + forward * b) * slab.inverse_m
     reflectance_resonant = scale * ((back + cross) * j2 + (back - cross) * slab.decay * j1)
@@ -134,21 +139,10 @@ def direct_beam(slab: Slab, extinction: Array, back: Array, forward: Array) -> B
         resonant=resonant,
         downward=downward,
         upward=upward,
+        inverse_sum=inverse_sum,
         j1=j1,
         j2=j2,
     )
-
-
-def _quotient(difference: Array, start: Array, rate: Array, depth: Array) -> Array:
-    """`difference / rate` for difference = start (1 - exp(-rate depth)), also at rate 0, value and slope.
-
-    Below |rate depth| = 1/2 the difference loses digits and its power series takes over.
-    """
-    x = rate * depth
-    terms = 14 if x.dtype == jnp.float64 else 8
-    small = jnp.abs(x) < 0.5
-    series = horner(tuple((-1.0) ** n / math.factorial(n + 1) for n in range(terms)), jnp.where(small, x, 0.0))
-    return jnp.where(small, depth * start * series, difference / jnp.where(small, 1.0, rate))
 
 
 def multiple_scattering(slab: Slab, sun: Beam, view: Beam) -> Array:
@@ -163,10 +157,10 @@ def multiple_scattering(slab: Slab, sun: Beam, view: Beam) -> Array:
     general = sun.downward * (view.back * overlap - view.reflectance) + sun.upward * (
         view.forward * overlap - sun.direct * view.transmittance
     )
-    infinite = slab.backward / (a + m)  # reflectance of an infinitely deep layer
+    infinite = slab.backward * reciprocal(a + m)  # reflectance of an infinitely deep layer
     down, up = sun.forward + sun.back * infinite, sun.forward * infinite + sun.back
-    first = (view.forward * infinite + view.back) * down * (overlap - sun.j1 * view.direct) / (view.extinction + m)
-    second = (view.forward + view.back * infinite) * up * (overlap - view.j1 * sun.direct) / (sun.extinction + m)
+    first = (view.forward * infinite + view.back) * down * (overlap - sun.j1 * view.direct) * view.inverse_sum
+    second = (view.forward + view.back * infinite) * up * (overlap - view.j1 * sun.direct) * sun.inverse_sum
     third = (view.reflectance * up * sun.j2 + view.transmittance * down * sun.j1) * infinite
     resonant = (first + second - third) * (a + m) * (0.5 * slab.inverse_m)
     return jnp.where(sun.resonant, resonant, general)

@@ -5,7 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from physics.numerics import elementary_layer, one_minus_exp_over, safe_sqrt, saturating, stored, stored_spectra
+from physics.numerics import (
+    elementary_layer,
+    one_minus_exp_over,
+    pointwise,
+    reciprocal,
+    root,
+    safe_sqrt,
+    saturating,
+    stored,
+    stored_spectra,
+)
 
 U, WEIGHTS = np.polynomial.legendre.leggauss(400)
 U, WEIGHTS = 4.0 * (U + 1.0), 4.0 * WEIGHTS
@@ -80,3 +90,54 @@ def test_stored_changes_nothing():
     np.testing.assert_array_equal(jax.vmap(stored)(a, a)[1], a)
     np.testing.assert_array_equal(jax.jit(stored_spectra)(a, 2.0 * a)[1], 2.0 * a)
     np.testing.assert_array_equal(jax.grad(lambda a: stored_spectra(a)[0].sum())(a), np.ones(3))
+
+
+def test_reciprocal_and_root_have_the_slopes_of_their_definitions():
+    x = jnp.float32([0.3, 1.0, 40.0])
+    np.testing.assert_allclose(jax.vmap(jax.grad(reciprocal))(x), -1.0 / x**2, rtol=1e-6)
+    np.testing.assert_allclose(jax.vmap(jax.grad(lambda x: root(x)[0]))(x), 0.5 / jnp.sqrt(x), rtol=1e-6)
+    np.testing.assert_allclose(jax.vmap(jax.grad(lambda x: root(x)[1]))(x), -0.5 / x**1.5, rtol=1e-6)
+    np.testing.assert_allclose(jax.vmap(jax.grad(jax.grad(reciprocal)))(x), 2.0 / x**3, rtol=1e-6)
+
+
+def test_pointwise_changes_neither_values_nor_derivatives():
+    """Trees of arguments and results, shapes that broadcast, both modes, second derivatives, and a batch of them."""
+
+    def plain(spectrum, numbers):
+        wave = jnp.sin(spectrum * numbers["a"]) + numbers["b"] ** 2
+        return {"wave": wave, "flat": jnp.exp(numbers["a"])}
+
+    fast = pointwise(plain)
+    spectrum = jnp.linspace(0.2, 2.0, 12).reshape(3, 4)
+    numbers = {"a": jnp.array([[0.5], [1.0], [2.0]]), "b": jnp.array(0.7)}
+    values = fast(spectrum, numbers)
+    np.testing.assert_array_equal(values["wave"], plain(spectrum, numbers)["wave"])
+    np.testing.assert_array_equal(values["flat"], jnp.broadcast_to(jnp.exp(numbers["a"]), (3, 4)))
+
+    def total(function):
+        def weighted(spectrum, numbers):
+            found = function(spectrum, numbers)
+            return jnp.sum(found["wave"] ** 2 + found["flat"] * jnp.arange(4.0))
+
+        return weighted
+
+    for arguments in ((0,), (1,), (0, 1)):
+        for found, expected in zip(
+            jax.tree.leaves(jax.jit(jax.grad(total(fast), arguments))(spectrum, numbers)),
+            jax.tree.leaves(jax.grad(total(plain), arguments)(spectrum, numbers)),
+            strict=True,
+        ):
+            np.testing.assert_allclose(found, expected, rtol=1e-5)
+    directions = jax.tree.map(lambda leaf: 0.3 + leaf, (spectrum, numbers))
+    found = jax.jvp(fast, (spectrum, numbers), directions)[1]
+    expected = jax.jvp(plain, (spectrum, numbers), directions)[1]
+    np.testing.assert_allclose(found["wave"], expected["wave"], rtol=1e-5)
+    hessian = jax.hessian(total(fast), argnums=1)(spectrum, numbers)
+    np.testing.assert_allclose(
+        hessian["a"]["a"], jax.hessian(total(plain), argnums=1)(spectrum, numbers)["a"]["a"], rtol=1e-4, atol=1e-4
+    )
+    np.testing.assert_allclose(
+        jax.vmap(jax.grad(total(fast)), (0, None))(jnp.stack([spectrum, 2 * spectrum]), numbers)[1],
+        jax.grad(total(plain))(2 * spectrum, numbers),
+        rtol=1e-5,
+    )
