@@ -20,7 +20,7 @@ from releo_jax.errors import ReleoError
 from releo_jax.results import Progress, Report, blank, check_request, full_name, layers, provenance
 from releo_jax.systems import Retrieval
 
-BATCH = 1 << 15
+BATCH = 1 << 13
 """Pixels that a retrieval is given at a time."""
 
 AHEAD = 2

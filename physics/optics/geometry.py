@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -48,12 +49,8 @@ class SunView(Record):
             "view_zenith": view_zenith,
             "relative_azimuth": relative_azimuth,
         }
-        degrees = cls(**angles)
-        return cls(
-            sun_zenith=jnp.radians(degrees.sun_zenith),
-            view_zenith=jnp.radians(degrees.view_zenith),
-            relative_azimuth=jnp.radians(degrees.relative_azimuth),
-        )
+        directions: SunView = jax.tree.map(jnp.radians, cls(**angles))
+        return directions
 
 
 def fold_azimuth(relative_azimuth: Array) -> Array:

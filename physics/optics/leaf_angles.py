@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from physics.numerics import root, stored
+from physics.numerics import root, stored, stored_spectra
 
 CLASSES = 18
 _EDGES = np.radians(np.linspace(0.0, 90.0, CLASSES + 1))
@@ -192,7 +192,7 @@ def beam_coefficients(share: Array, sun_zenith: Array, view_zenith: Array, azimu
     overlap = jnp.where(length > 0, overlap, 0.0)
     overlap = jnp.where(edge_view - edge_sun >= psi, arc_view, overlap)
     overlap = jnp.where(edge_sun - edge_view >= psi, arc_sun, overlap)
-    forward = -(arc_sun + arc_view - 2.0 * overlap)
+    (forward,) = stored_spectra(-(arc_sun + arc_view - 2.0 * overlap))
     # the integral over the whole circle is 2 pi times the constant
     back = forward + 2.0 * np.pi * constant
 

@@ -149,7 +149,7 @@ class AmortizedRetrieval:
         arrays = (np.where(mask, reflectance, 0.0), mask, *angles)
         parts = []
         # Without the simulator nothing but the network is computed, which fills the caches later.
-        size = _CHUNK if self.misfit or self.draws else 4 * _CHUNK
+        size = _CHUNK if self.misfit or self.draws else 2 * _CHUNK
         for start in range(0, len(mask), size):
             rows = np.minimum(np.arange(start, start + size), len(mask) - 1) if len(mask) > size else slice(None)
             parts.append(self._chunk(*(array[rows] for array in arrays), tuple(variables), float(level)))
@@ -165,12 +165,14 @@ class AmortizedRetrieval:
     def _chunk(self, values: Any, mask: Any, *rest: Any) -> dict[str, np.ndarray]:
         """Figures of one chunk."""
         *angles, variables, level = rest
-        data = _observations(values, mask, SunView(**dict(zip(_ANGLES, angles, strict=True))))
         levels = (0.05, 0.5, 0.95, 0.5 - 0.5 * level, 0.5 + 0.5 * level)
         derived = tuple(VARIABLES[alias].name for alias in variables if alias != STATE)
         from_draws = self.draws is not None or self.derived is None
-        figures, misfit = self._program(data, () if from_draws else derived, STATE in variables, levels)
+        figures, misfit = self._program(
+            values, mask, *angles, () if from_draws else derived, STATE in variables, levels
+        )
         if derived and from_draws:
+            data = _observations(values, mask, SunView(**dict(zip(_ANGLES, angles, strict=True))))
             figures = figures | self._from_draws(data, derived, levels)
         flag = np.where(self.domain.outside(np.asarray(values), np.asarray(mask)), FLAGS["out_of_domain"], 0)
         if self.misfit:
@@ -189,8 +191,20 @@ class AmortizedRetrieval:
         """Compiled: figures `(figure, pixel)` of the state and of heads by full name, and the squared misfit."""
         guide, heads = self.posterior.guide(), None if self.derived is None else self.derived.heads()
 
-        @functools.partial(jax.jit, static_argnums=(1, 2, 3))
-        def figures(data: Observations, names: tuple[str, ...], state: bool, levels: tuple[float, ...]) -> Any:
+        # Takes arrays, not records: those would be moved one by one.
+        @functools.partial(jax.jit, static_argnums=(5, 6, 7))
+        def figures(
+            values: Array,
+            mask: Array,
+            sun_zenith: Array,
+            view_zenith: Array,
+            relative_azimuth: Array,
+            names: tuple[str, ...],
+            state: bool,
+            levels: tuple[float, ...],
+        ) -> Any:
+            angles = SunView(sun_zenith=sun_zenith, view_zenith=view_zenith, relative_azimuth=relative_azimuth)
+            data = _observations(values, mask, angles)
             context = guide.encoder(data)  # type: ignore[operator]
             laws = {}
             if state:
