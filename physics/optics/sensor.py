@@ -23,13 +23,12 @@ from physics.data import DEFAULT_WAVELENGTHS, table, table_names
 _ALIASES = {"sentinel3_olci": "sentinel3a_olci"}
 _RESPONSE, _QUADRATURE = "response_", "quadrature_"
 
-FEWEST_NODES, NODE_MULTIPLE = 32, 8
-"""A reduced quadrature has at least so many nodes, and a multiple of so many.
+NODE_MULTIPLE = 8
+"""A reduced quadrature has a multiple of so many nodes.
 
 Eight single-precision numbers fill a vector register: 36 nodes take 1.3 times as long as 40 on a CPU, because XLA
-handles what is left over one by one. And where batch times nodes stay below 4096 elements (16 KiB), it fuses sums into
-what consumes them and computes them again and again: a gradient takes ten times as long. 32 nodes make chunks of 128
-safe. Nodes without weight are cheap beside either.
+handles what is left over one by one. Nodes without weight are cheap beside that. Work through images in chunks of 256
+pixels or more: on fewer, a pixel takes up to twice as long, for XLA repeats what many nodes of one pixel share.
 """
 
 
@@ -207,7 +206,7 @@ def _sensor(name: str, bands: tuple[str, ...] | None, tolerance: float) -> Senso
 
 def _with_spares(wavelengths: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Nodes (node,) and weights (band, node), with further nodes of no weight up to a convenient number."""
-    missing = max(FEWEST_NODES, -(-wavelengths.size // NODE_MULTIPLE) * NODE_MULTIPLE) - wavelengths.size
+    missing = -wavelengths.size % NODE_MULTIPLE
     free = np.setdiff1d(DEFAULT_WAVELENGTHS, wavelengths)
     spare = free[np.linspace(0, free.size - 1, missing).astype(int)]
     nodes = np.concatenate([wavelengths, spare])
