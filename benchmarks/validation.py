@@ -4,7 +4,7 @@
 
 The measurements are looked for in the folder that the environment variable RELEO_DATA_DIR names. Which output is scored
 where is fixed: France measured the effective plant area by hemispherical photographs, Spain and Switzerland the leaf
-area index. The French and Spanish rows served to choose between priors (development); the Swiss rows were scored once.
+area index. The French and Spanish rows served to choose between priors (development), the Swiss rows to choose nothing.
 SL2P has one output for both, and its error on simulations stands for a posterior.
 """
 
