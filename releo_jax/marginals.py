@@ -36,10 +36,14 @@ class _Marginal(Distribution):
         return log_density + 0.5 * math.log(2.0 * math.pi) * jnp.sum(~self.usable, -1)
 
 
-def _normal(law: dist.MultivariateNormal, usable: Array) -> Distribution:
+def marginal_covariance(law: dist.MultivariateNormal | dist.LowRankMultivariateNormal, usable: Array) -> Array:
+    """Covariance `(*batch, band, band)` of a normal law whose masked bands are independent with unit variance."""
     both = usable[..., :, None] & usable[..., None, :]
-    covariance = jnp.where(both, law.covariance_matrix, jnp.eye(usable.shape[-1], dtype=law.loc.dtype))
-    return dist.MultivariateNormal(jnp.broadcast_to(law.loc, usable.shape), covariance)
+    return jnp.where(both, law.covariance_matrix, jnp.eye(usable.shape[-1], dtype=law.loc.dtype))
+
+
+def _normal(law: dist.MultivariateNormal, usable: Array) -> Distribution:
+    return dist.MultivariateNormal(jnp.broadcast_to(law.loc, usable.shape), marginal_covariance(law, usable))
 
 
 def _low_rank_normal(law: dist.LowRankMultivariateNormal, usable: Array) -> Distribution:

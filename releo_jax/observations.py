@@ -187,7 +187,7 @@ def observe(name: str, distribution: Distribution, record: Record) -> Array:
     if batch_dims > 1:
         law = law.to_event(batch_dims - 1)
     safe = jnp.where(record.mask, record.values, distribution.support.feasible_like(record.values))
-    return numpyro.sample(name, law, obs=safe, infer={"observe": True})
+    return numpyro.sample(name, law, obs=safe, infer={"observe": distribution})
 
 
 __all__ = [

@@ -2,8 +2,9 @@
 
 from releo_jax.inference.amortized import AmortizedPosterior, amortize
 from releo_jax.inference.calibration import CalibrationReport
+from releo_jax.inference.laplace import fit_laplace, fit_map
 from releo_jax.inference.objectives import Elbo, MomentMatching, Simulation
-from releo_jax.inference.posterior import DrawsPosterior, GuidePosterior, Posterior
+from releo_jax.inference.posterior import DrawsPosterior, GuidePosterior, PointPosterior, Posterior
 
 __all__ = [
     "AmortizedPosterior",
@@ -12,7 +13,10 @@ __all__ = [
     "Elbo",
     "GuidePosterior",
     "MomentMatching",
+    "PointPosterior",
     "Posterior",
     "Simulation",
     "amortize",
+    "fit_laplace",
+    "fit_map",
 ]

@@ -17,14 +17,13 @@ from jax import Array
 
 from releo_jax.inference import storage
 from releo_jax.inference.calibration import CalibrationReport, simulation_based_calibration
+from releo_jax.inference.density import prior_moments
 from releo_jax.inference.families import FAMILIES, SharedNormal
 from releo_jax.inference.objectives import OBJECTIVES, Objective, Source
 from releo_jax.inference.posterior import GuidePosterior, quantile_name
-from releo_jax.inference.structure import Model, Site, Structure, draw_prior, read_structure
-from releo_jax.observations import Observations, check_observations, take
+from releo_jax.inference.structure import Model, Structure, read_structure
+from releo_jax.observations import Observations, check_observations
 from releo_jax.training.loop import adam, train
-
-_PRIOR_DRAWS = 4096
 
 
 class Guide(nnx.Module):
@@ -254,7 +253,7 @@ def amortize(
         raise ValueError(f"global_family: expected 'normal', got {global_family!r}")
     structure = read_structure(model, example, plate=plate, first=sites)
     options = {"plate": plate, "family": family, "global_family": global_family, "sites": tuple(sites)}
-    return _build(model, encoder, example, structure, options, moments=_prior_moments if at_prior else _no_moments)
+    return _build(model, encoder, example, structure, options, moments=prior_moments if at_prior else _no_moments)
 
 
 def _build(
@@ -282,30 +281,6 @@ def _build(
     return AmortizedPosterior(
         model=model, structure=structure, graph=graph, parameters=parameters, constants=constants, options=options
     )
-
-
-def _prior_moments(model: Model, structure: Structure, example: Observations) -> tuple[Array, Array, Array, Array]:
-    """Mean and deviation of the sites on the unconstrained line under the prior; a fixed key, for it is an integral."""
-    few = take(example, slice(0, 64))
-    runs = -(-_PRIOR_DRAWS // check_observations(few))
-
-    @jax.jit
-    def draw(key: Array) -> tuple[Array, Array]:
-        values = draw_prior(structure, model, few, key)
-        return _vectors(structure.local, values), _vectors(structure.shared, values)
-
-    local, shared = jax.lax.map(draw, jax.random.split(jax.random.key(0), runs), batch_size=64)
-    local = local.reshape(-1, local.shape[-1])
-    return (*_mean_and_std(local), *_mean_and_std(shared))
-
-
-def _vectors(sites: tuple[Site, ...], values: Mapping[str, Array]) -> Array:
-    return jnp.concatenate([site.to_real(values[site.name]) for site in sites], -1) if sites else jnp.zeros(0)
-
-
-def _mean_and_std(draws: Array) -> tuple[Array, Array]:
-    spread = draws.std(0)
-    return draws.mean(0), jnp.where(spread > 0.0, spread, 1.0)
 
 
 def _no_moments(model: Model, structure: Structure, example: Observations) -> tuple[Array, Array, Array, Array]:

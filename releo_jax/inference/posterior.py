@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -47,7 +48,12 @@ class Posterior(abc.ABC):
     """Posterior of the sites of a model for a set of pixels.
 
     Sites inside the plate have values `(pixel, ...)`, global ones `(...)`.
+
+    Attributes:
+        diagnostics: by name, what the engine noticed about each pixel `(pixel,)`.
     """
+
+    diagnostics: Mapping[str, Array] = MappingProxyType({})
 
     @property
     @abc.abstractmethod
@@ -95,7 +101,7 @@ class Posterior(abc.ABC):
         if wrong:
             raise ValueError(f"derive: expected values of shape (draw, {plate}, ...) = ({n}, {size}, ...), got {wrong}")
         local = {name: self._local(name) for name in draws} | dict.fromkeys(derived, True)
-        return DrawsPosterior(draws | derived, local, plate=plate, size=size)
+        return DrawsPosterior(draws | derived, local, plate=plate, size=size, diagnostics=self.diagnostics)
 
     def to_xarray(
         self,
@@ -126,6 +132,8 @@ class Posterior(abc.ABC):
                 dims = ([plate] if local else []) + [f"{site}_{i}" for i in range(value.ndim - local)]
                 described = _attributes(site, spoken[name]) | dict((attributes or {}).get(site, {}))
                 variables[f"{site}_{name}"] = (dims, value, described)
+        for name, noticed in self.diagnostics.items():
+            variables[name] = ([plate], np.asarray(noticed), {"long_name": name.replace("_", " ")})
         return xarray.Dataset(variables)
 
 
@@ -147,10 +155,20 @@ class DrawsPosterior(Posterior):
         local: by site, whether the second axis is the plate's.
         plate: name of the plate.
         size: pixels.
+        diagnostics: by name `(pixel,)`.
     """
 
-    def __init__(self, draws: Mapping[str, Array], local: Mapping[str, bool], *, plate: str, size: int) -> None:
+    def __init__(
+        self,
+        draws: Mapping[str, Array],
+        local: Mapping[str, bool],
+        *,
+        plate: str,
+        size: int,
+        diagnostics: Mapping[str, Array] = MappingProxyType({}),
+    ) -> None:
         self.draws, self._is_local, self._plate_name, self._size = dict(draws), dict(local), plate, size
+        self.diagnostics = diagnostics
 
     @property
     def mean(self) -> dict[str, Array]:
@@ -195,10 +213,18 @@ class GuidePosterior(Posterior):
     """
 
     def __init__(
-        self, *, model: Model, structure: Structure, observations: Observations, law: Law, shared: Law | None
+        self,
+        *,
+        model: Model,
+        structure: Structure,
+        observations: Observations,
+        law: Law,
+        shared: Law | None,
+        diagnostics: Mapping[str, Array] = MappingProxyType({}),
     ) -> None:
         self.model, self.structure, self.observations = model, structure, observations
         self.law, self.shared = law, shared
+        self.diagnostics = diagnostics
 
     @functools.cached_property
     def _moments(self) -> dict[str, tuple[Array, Array]]:
@@ -241,6 +267,61 @@ class GuidePosterior(Posterior):
         return site in {s.name for s in self.structure.local} or self.structure.deterministic.get(site, False)
 
 
+class PointPosterior(Posterior):
+    """One state per pixel. It is no posterior: deviations and quantiles are NaN, and there is nothing to draw.
+
+    Attributes:
+        model, structure, observations: what was fitted.
+        values: latent sites.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Model,
+        structure: Structure,
+        observations: Observations,
+        values: Mapping[str, Array],
+        diagnostics: Mapping[str, Array] = MappingProxyType({}),
+    ) -> None:
+        self.model, self.structure, self.observations = model, structure, observations
+        self.values, self.diagnostics = dict(values), diagnostics
+
+    @functools.cached_property
+    def mean(self) -> dict[str, Array]:
+        """The state, deterministic sites included."""
+        return self.values | _follow(self.model, self.structure, self.observations, self.values)
+
+    @property
+    def std(self) -> dict[str, Array]:
+        return {name: jnp.full_like(value, jnp.nan) for name, value in self.mean.items()}
+
+    def quantile(self, level: float) -> dict[str, Array]:
+        quantile_name(level)
+        return self.std
+
+    def sample(self, key: Array, n: int, *, sites: Sequence[str] | None = None) -> dict[str, Array]:
+        raise ValueError("sample: expected a posterior with an uncertainty, got a mode; use fit_laplace")
+
+    def log_prob(self, values: Mapping[str, Array]) -> Array:
+        raise ValueError("log_prob: expected a posterior with a density, got a mode; use fit_laplace")
+
+    def _plate(self) -> tuple[str, int]:
+        return self.structure.plate, next(iter(self.observations.values())).values.shape[0]
+
+    def _local(self, site: str) -> bool:
+        return site in {s.name for s in self.structure.local} or self.structure.deterministic.get(site, False)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _follow(
+    model: Model, structure: Structure, observations: Observations, values: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Deterministic sites of given latent ones."""
+    trace = run(model, observations, None, values)
+    return {name: jnp.asarray(trace[name]["value"]) for name in structure.deterministic}
+
+
 def _names(law: Law | None) -> list[str]:
     return [] if law is None else [site.name for site in law.sites]
 
@@ -278,12 +359,7 @@ def _sample(
     values: dict[str, Any] = _latents(law, shared, key, n)
     computed = [name for name in wanted if name in structure.deterministic]
     if computed:
-
-        def follow(latents: Mapping[str, Array]) -> dict[str, Array]:
-            trace = run(model, observations, None, latents)
-            return {name: jnp.asarray(trace[name]["value"]) for name in computed}
-
-        values = values | jax.vmap(follow)(values)
+        values = values | jax.vmap(functools.partial(_follow, model, structure, observations))(values)
     return {name: values[name] for name in wanted}
 
 

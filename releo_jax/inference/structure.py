@@ -220,7 +220,7 @@ def _check_plates(sites: Mapping[str, Any], plate: str, pixels: int) -> None:
 
 
 def _check_observed(name: str, site: Mapping[str, Any], example: Observations, plate: str) -> None:
-    if not site["infer"].get("observe"):
+    if "observe" not in site["infer"]:
         kind = "numpyro.factor" if site["infer"].get("is_auxiliary") else "numpyro.sample(..., obs=...)"
         raise ValueError(
             f'site {name!r}: expected observations through observe("{name}", distribution, record), got {kind}, which '
@@ -279,26 +279,33 @@ class _Enough(Exception):
 
 
 class _StopAfter(Messenger):
-    """Ends a run once the named sites have values, which are kept."""
+    """Ends a run once the named sites have values; keeps the sites."""
 
     def __init__(self, fn: Model, names: Sequence[str]) -> None:
         self.wanted = set(names)
-        self.values: dict[str, Array] = {}
+        self.sites: dict[str, Any] = {}
         super().__init__(fn)
 
     def postprocess_message(self, msg: Any) -> None:
         if msg["type"] == "sample" and msg["name"] in self.wanted:
-            self.values[msg["name"]] = msg["value"]
-            if len(self.values) == len(self.wanted):
+            self.sites[msg["name"]] = msg.copy()
+            if len(self.sites) == len(self.wanted):
                 raise _Enough
+
+
+def run_prior(
+    structure: Structure, model: Model, data: Observations, key: Array | None, values: Mapping[str, Array] | None = None
+) -> dict[str, Any]:
+    """Latent sites of a run that ends with the last of them: what the model computes from that one is left out."""
+    stopped = _StopAfter(handlers.uncondition(model), [site.name for site in structure.local + structure.shared])
+    with contextlib.suppress(_Enough):
+        run(stopped, data, key, values)
+    return stopped.sites
 
 
 def draw_prior(structure: Structure, model: Model, data: Observations, key: Array) -> dict[str, Array]:
     """Latent sites drawn from the prior, without running what the model computes from the last of them."""
-    stopped = _StopAfter(handlers.uncondition(model), [site.name for site in structure.local + structure.shared])
-    with contextlib.suppress(_Enough):
-        run(stopped, data, key)
-    return stopped.values
+    return {name: site["value"] for name, site in run_prior(structure, model, data, key).items()}
 
 
 def simulate(

@@ -1,0 +1,131 @@
+"""Many pixels through one compiled program, a chunk at a time, within a memory budget."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+LARGEST_CHUNK, SMALLEST_CHUNK = 2048, 8  # more would leave the cache of a core
+MEMORY = 1 << 30
+"""Bytes that the temporaries and results of one chunk may take by default."""
+
+
+def fitted(
+    program: Callable[..., Any], static: tuple[Any, ...], constants: Any, pixels: Any, *, memory: int, description: str
+) -> tuple[Callable[..., Any], int]:
+    """Compiles `program(*static, constants, pixels)` for the largest chunk whose plan fits the budget.
+
+    Calls with the same program, static arguments and shapes compile once.
+
+    Returns:
+        The compiled function of constants and one chunk, and the chunk's number of pixels.
+
+    Raises:
+        ValueError: the smallest chunk does not fit.
+    """
+    total = jax.tree.leaves(pixels)[0].shape[0]
+    size = min(LARGEST_CHUNK, max(SMALLEST_CHUNK, 1 << (total - 1).bit_length()))
+    while True:
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype), pixels)  # noqa: B023
+        compiled = _compiled(program, static, _Shapes(constants), _Shapes(shapes))
+        plan = compiled.memory_analysis()
+        used = 0 if plan is None else plan.temp_size_in_bytes + plan.output_size_in_bytes
+        if used <= memory:
+            return compiled, size
+        if size == SMALLEST_CHUNK:
+            raise ValueError(
+                f"{description}: expected {size} pixels to fit into memory={memory} bytes, they take {used}; allow "
+                "more, or ask for fewer draws"
+            )
+        size = max(SMALLEST_CHUNK, size // 2)
+
+
+def over_chunks(
+    program: Callable[..., Any],
+    static: tuple[Any, ...],
+    constants: Any,
+    pixels: Any,
+    *,
+    memory: int = MEMORY,
+    progress: bool = False,
+    description: str = "pixels",
+) -> Any:
+    """Applies `program(*static, constants, pixels)` to all pixels.
+
+    The last chunk is filled up with copies of its first pixel, so that one program serves all.
+
+    Args:
+        program: pure function; what it returns has the pixels first in every leaf.
+        static: hashable arguments.
+        constants: pytree of arrays that every chunk sees.
+        pixels: pytree of arrays, the pixels first in every leaf.
+        memory: bytes for one chunk.
+        progress: show a bar.
+        description: beside the bar.
+
+    Returns:
+        Pytree of arrays on the host, all pixels first.
+    """
+    total = jax.tree.leaves(pixels)[0].shape[0]
+    compiled, size = fitted(program, static, constants, pixels, memory=memory, description=description)
+    parts = []
+    with pixel_bar(total, description, progress) as advance:
+        for start in range(0, total, size):
+            chosen = np.arange(start, min(start + size, total))
+            part = jax.device_get(compiled(constants, chunk(pixels, chosen, size)))
+            parts.append(jax.tree.map(lambda leaf: leaf[: chosen.size], part))  # noqa: B023
+            advance(chosen.size)
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+def chunk(pixels: Any, chosen: np.ndarray, size: int) -> Any:
+    """The chosen pixels, and copies of the first of them up to `size`."""
+    filled = np.concatenate([chosen, np.full(size - chosen.size, chosen[0])])
+    return jax.tree.map(lambda leaf: leaf[filled], pixels)
+
+
+class _Shapes:
+    """Shapes and dtypes of a pytree, as a key of the cache of programs."""
+
+    def __init__(self, tree: Any) -> None:
+        self.tree = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), tree)
+        leaves, structure = jax.tree.flatten(self.tree)
+        self.key = (structure, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Shapes) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(program: Callable[..., Any], static: tuple[Any, ...], constants: _Shapes, pixels: _Shapes) -> Any:
+    return jax.jit(functools.partial(program, *static)).lower(constants.tree, pixels.tree).compile()
+
+
+@contextlib.contextmanager
+def pixel_bar(total: int, description: str, visible: bool) -> Iterator[Callable[[int], None]]:
+    """A bar that counts pixels."""
+    if not visible:
+        yield lambda pixels: None
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("pixels"))
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda pixels: bar.advance(task, pixels)

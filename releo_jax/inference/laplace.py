@@ -1,0 +1,223 @@
+"""Modes and normal approximations around them: Levenberg-Marquardt over all pixels at once."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimistix
+from jax import Array
+
+from releo_jax.inference import curvature
+from releo_jax.inference.chunks import MEMORY
+from releo_jax.inference.density import (
+    Target,
+    draw_vectors,
+    log_likelihood,
+    log_prior,
+    read_target,
+)
+from releo_jax.inference.laws import DiagonalNormal, FullNormal, from_vector, to_vector
+from releo_jax.inference.newton import best_starts, search
+from releo_jax.inference.posterior import GuidePosterior, PointPosterior
+from releo_jax.inference.structure import Model
+from releo_jax.observations import Observations, check_observations, take
+
+_LEARN_FROM = 2048  # pixels that teach the global sites
+_DRAWS = 8  # of each of them
+_ROUNDS = 30
+
+
+def fit_map(
+    model: Model,
+    data: Observations,
+    *,
+    key: Array,
+    plate: str = "pixel",
+    shared: Mapping[str, Array] | None = None,
+    steps: int = 50,
+    starts: int = 32,
+    memory: int = MEMORY,
+    progress: bool = False,
+) -> PointPosterior:
+    """The most probable state of every pixel, and no uncertainty: use `fit_laplace` for that.
+
+    The mode of the density of the sites' own values, as the model states their priors (with uniform priors the
+    likelihood's maximum within the bounds).
+
+    Args:
+        model: NumPyro model function.
+        data: observations.
+        key: random key; the same key gives the same result.
+        plate: name of the plate of pixels.
+        shared: values of the global sites; default: learned from the data as in `fit_laplace`.
+        steps: at most.
+        starts: draws from the prior; the search begins at the best of them.
+        memory: bytes for the pixels that are worked on at once.
+        progress: show a bar.
+
+    Returns:
+        Modes, with the diagnostics `converged` and `log_density`.
+
+    Raises:
+        ValueError: the model has something that the search cannot handle; says what and the remedy.
+    """
+    target = read_target(model, data, plate=plate)
+    key_starts, key_shared = jax.random.split(key)
+    begin = _starts(target, data, key_starts, starts)
+    known, _ = global_sites(target, data, begin, key=key_shared, shared=shared, memory=memory)
+    first = best_starts(target, data, begin, known, memory=memory)
+    how: Any = {"steps": steps, "memory": memory, "progress": progress, "description": "fit_map"}
+    found = search(target, data, first, known, volume=False, **how)
+    values = (
+        from_vector(target.structure.local, jnp.asarray(found.vector))[0]
+        | from_vector(target.structure.shared, known)[0]
+    )
+    return PointPosterior(
+        model=model,
+        structure=target.structure,
+        observations=dict(data),
+        values=values,
+        diagnostics={"converged": jnp.asarray(found.converged), "log_density": jnp.asarray(found.log_density)},
+    )
+
+
+def fit_laplace(
+    model: Model,
+    data: Observations,
+    *,
+    key: Array,
+    plate: str = "pixel",
+    shared: Mapping[str, Array] | None = None,
+    steps: int = 50,
+    starts: int = 32,
+    memory: int = MEMORY,
+    progress: bool = False,
+) -> GuidePosterior:
+    """Normal approximation of every pixel's posterior on the real line, around its mode there.
+
+    The search is Levenberg-Marquardt with the likelihood's Fisher information as curvature and the exact curvature of
+    the prior. Good where the posterior has one mode and is not cut by a bound; `log_evidence` compares models.
+
+    Args:
+        model: NumPyro model function.
+        data: observations.
+        key: random key; the same key gives the same result.
+        plate: name of the plate of pixels.
+        shared: values of the global sites, such as the noise; default: learned from the data by expectation
+            maximisation, where the pixels' approximations stand for their posteriors.
+        steps: at most.
+        starts: draws from the prior; the search begins at the best of them.
+        memory: bytes for the pixels that are worked on at once.
+        progress: show a bar.
+
+    Returns:
+        Posterior with the diagnostics `converged` and `log_evidence` (Laplace's, given the global sites).
+
+    Raises:
+        ValueError: the model has something that the search cannot handle; says what and the remedy.
+
+    Equation:
+        q(z) = N(z | m, H^-1), H = J^T F J - d2/dz2 log p(z), F the Fisher information of the observed law, J the
+        derivative of its parameters.
+
+    References:
+        MacKay 2003, Information Theory, Inference and Learning Algorithms, chapter 27. Martens 2020, J. Mach. Learn.
+        Res. 21 (146), on the generalised Gauss-Newton matrix.
+    """
+    target = read_target(model, data, plate=plate)
+    key_starts, key_shared = jax.random.split(key)
+    begin = _starts(target, data, key_starts, starts)
+    known, law = global_sites(target, data, begin, key=key_shared, shared=shared, memory=memory)
+    first = best_starts(target, data, begin, known, memory=memory)
+    how: Any = {"steps": steps, "memory": memory, "progress": progress, "description": "fit_laplace"}
+    found = search(target, data, first, known, volume=True, **how)
+    return GuidePosterior(
+        model=model,
+        structure=target.structure,
+        observations=dict(data),
+        law=FullNormal(target.structure.local, jnp.asarray(found.vector), jnp.asarray(found.rows)),
+        shared=law,
+        diagnostics={"converged": jnp.asarray(found.converged), "log_evidence": jnp.asarray(found.log_evidence)},
+    )
+
+
+def _starts(target: Target, data: Observations, key: Array, n: int) -> Array:
+    """Vectors `(start, size)`: the prior's mean, and draws from it."""
+    if n < 1:
+        raise ValueError(f"starts: expected at least one, got {n}")
+    draws, _ = draw_vectors(target, take(data, np.zeros(max(n - 1, 1), int)), key)
+    return jnp.concatenate([jnp.asarray(target.location)[None], draws])[:n]
+
+
+def global_sites(
+    target: Target, data: Observations, starts: Array, *, key: Array, shared: Mapping[str, Array] | None, memory: int
+) -> tuple[Array, DiagonalNormal | FullNormal | None]:
+    """The global vector `(size,)` and its law, from given values or learned from up to 2048 of the pixels.
+
+    Expectation maximisation: draws of the pixels' normal approximations stand for their posteriors, the global sites
+    move to the maximum of the expected log density, and so on until they stay. The law is normal around the maximum
+    with the curvature there, which does not count what the draws of the pixels would lose by following: it is narrow
+    when the pixels are few.
+    """
+    sites = target.structure.shared
+    names = {site.name for site in sites}
+    if shared is not None and set(shared) != names:
+        raise ValueError(f"shared: expected values of all global sites {sorted(names)}, got {sorted(shared)}")
+    if not sites:
+        return jnp.zeros(0), None
+    if shared is not None:
+        vector = to_vector(sites, shared)
+        return vector, DiagonalNormal(sites, vector, jnp.zeros_like(vector))
+    key_choice, key_draws = jax.random.split(key)
+    pixels = check_observations(data)
+    chosen = jax.random.permutation(key_choice, pixels)[:_LEARN_FROM]
+    few = take(data, chosen)
+    scale = pixels / chosen.size
+    vector = jnp.asarray(target.shared_location)
+    where = best_starts(target, few, starts, vector, memory=memory)
+    for _ in range(_ROUNDS):
+        found = search(target, few, where, vector, steps=20, volume=True, memory=memory)
+        where = found.vector
+        law = FullNormal(target.structure.local, jnp.asarray(where), jnp.asarray(found.rows))
+        before, (vector, rows) = vector, _maximise(target, few, law, vector, key_draws, scale)
+        if jnp.abs((vector - before) / target.shared_scale).max() < 1e-2:
+            break
+    return vector, FullNormal(sites, vector, rows)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _maximise(
+    target: Target, data: Observations, law: FullNormal, start: Array, key: Array, scale: float
+) -> tuple[Array, Array]:
+    """The global vector of the greatest expected log density, and the factor of its covariance."""
+    local, _ = law.sample(key, (_DRAWS,))
+    centre, unit = start, jnp.asarray(target.shared_scale)
+
+    def height(moved: Array) -> Array:
+        shared, volume = from_vector(target.structure.shared, centre + unit * moved)
+
+        def of_draw(values: Mapping[str, Array]) -> tuple[Array, Array]:
+            values = {**values, **shared}
+            inside, outside = log_prior(target, data, values)
+            return (log_likelihood(target, data, values)[0] + inside).sum(), outside
+
+        each, prior = jax.vmap(of_draw)(local)
+        return scale * each.mean() + prior[0] + volume
+
+    found: Any = optimistix.minimise(
+        lambda moved, _: -height(moved) / scale,
+        optimistix.BFGS(rtol=1e-4, atol=1e-4),
+        jnp.zeros_like(start),
+        max_steps=64,
+        throw=False,
+    )
+    precision = -jax.hessian(height)(found.value)
+    # In units of the prior's deviations nothing is less certain than the prior.
+    rows = curvature.covariance_rows(precision[None])[0]
+    safe = jnp.where(jnp.isfinite(rows).all(), rows, curvature.covariance_rows(jnp.eye(start.size)[None])[0])
+    return centre + unit * found.value, safe * unit[np.repeat(np.arange(start.size), np.arange(1, start.size + 1))]
