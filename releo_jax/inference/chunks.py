@@ -17,7 +17,14 @@ MEMORY = 1 << 30
 
 
 def fitted(
-    program: Callable[..., Any], static: tuple[Any, ...], constants: Any, pixels: Any, *, memory: int, description: str
+    program: Callable[..., Any],
+    static: tuple[Any, ...],
+    constants: Any,
+    pixels: Any,
+    *,
+    memory: int,
+    description: str,
+    largest: int = LARGEST_CHUNK,
 ) -> tuple[Callable[..., Any], int]:
     """Compiles `program(*static, constants, pixels)` for the largest chunk whose plan fits the budget.
 
@@ -30,7 +37,7 @@ def fitted(
         ValueError: the smallest chunk does not fit.
     """
     total = jax.tree.leaves(pixels)[0].shape[0]
-    size = min(LARGEST_CHUNK, max(SMALLEST_CHUNK, 1 << (total - 1).bit_length()))
+    size = min(largest, max(SMALLEST_CHUNK, 1 << (total - 1).bit_length()))
     while True:
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype), pixels)  # noqa: B023
         compiled = _compiled(program, static, _Shapes(constants), _Shapes(shapes))
@@ -55,6 +62,7 @@ def over_chunks(
     memory: int = MEMORY,
     progress: bool = False,
     description: str = "pixels",
+    largest: int = LARGEST_CHUNK,
 ) -> Any:
     """Applies `program(*static, constants, pixels)` to all pixels.
 
@@ -68,12 +76,14 @@ def over_chunks(
         memory: bytes for one chunk.
         progress: show a bar.
         description: beside the bar.
+        largest: pixels of a chunk, at most.
 
     Returns:
         Pytree of arrays on the host, all pixels first.
     """
     total = jax.tree.leaves(pixels)[0].shape[0]
-    compiled, size = fitted(program, static, constants, pixels, memory=memory, description=description)
+    how: Any = {"memory": memory, "description": description, "largest": largest}
+    compiled, size = fitted(program, static, constants, pixels, **how)
     parts = []
     with pixel_bar(total, description, progress) as advance:
         for start in range(0, total, size):

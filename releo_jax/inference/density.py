@@ -42,10 +42,29 @@ class Target:
         """Real numbers that the local sites of one pixel take."""
         return self.location.size
 
+    def given(self, shared: Mapping[str, Array] | None) -> dict[str, Array] | None:
+        """The given values of the global sites, checked."""
+        if shared is None:
+            return None
+        wanted = {site.name: site.shape for site in self.structure.shared}
+        got = {name: jnp.shape(value) for name, value in shared.items()}
+        if wanted != got:
+            raise ValueError(f"shared: expected values of all global sites, {wanted}, got {got}")
+        return {name: jnp.asarray(value) for name, value in shared.items()}
+
 
 def read_target(model: Model, data: Observations, *, plate: str = "pixel") -> Target:
-    """The target of a model; the same object for the same model and kind of data, so that programs compile once."""
-    check_observations(data)
+    """The target of a model; the same object for the same model and kind of data, so that programs compile once.
+
+    Raises:
+        ValueError: no band of any pixel is usable, or the model has something that no engine can handle.
+    """
+    pixels = check_observations(data)
+    if not any(np.asarray(record.mask).any() for record in data.values()):
+        raise ValueError(
+            f"expected at least one usable band, got {pixels} pixels of {sorted(data)} with every band masked or not "
+            "finite; check the masks (True = usable) and the nodata value"
+        )
     leaves, tree = jax.tree.flatten(dict(data))
     kind = tuple((leaf.shape[1:], str(leaf.dtype)) for leaf in leaves)
     return _cached_target(model, plate, tree, kind, _Example(dict(data)))

@@ -165,13 +165,11 @@ def global_sites(
     when the pixels are few.
     """
     sites = target.structure.shared
-    names = {site.name for site in sites}
-    if shared is not None and set(shared) != names:
-        raise ValueError(f"shared: expected values of all global sites {sorted(names)}, got {sorted(shared)}")
+    given = target.given(shared)
     if not sites:
         return jnp.zeros(0), None
-    if shared is not None:
-        vector = to_vector(sites, shared)
+    if given is not None:
+        vector = to_vector(sites, given)
         return vector, DiagonalNormal(sites, vector, jnp.zeros_like(vector))
     key_choice, key_draws = jax.random.split(key)
     pixels = check_observations(data)

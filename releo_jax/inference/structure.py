@@ -309,7 +309,13 @@ def draw_prior(structure: Structure, model: Model, data: Observations, key: Arra
 
 
 def simulate(
-    structure: Structure, model: Model, acquisitions: Observations, key: Array, *, separately: bool = False
+    structure: Structure,
+    model: Model,
+    acquisitions: Observations,
+    key: Array,
+    *,
+    separately: bool = False,
+    values: Mapping[str, Array] | None = None,
 ) -> tuple[dict[str, Array], dict[str, Record]]:
     """Runs a model without its observations.
 
@@ -320,6 +326,7 @@ def simulate(
         key: random key.
         separately: draw the global sites anew for every pixel, so that the pixels are independent pairs of parameters
             and observations; otherwise one draw of them serves all pixels, as the model says.
+        values: of sites that are not drawn.
 
     Returns:
         Latent and deterministic sites, those inside the plate `(pixel, ...)`, and observations with simulated values
@@ -327,7 +334,7 @@ def simulate(
     """
 
     def once(data: Observations, key: Array) -> tuple[dict[str, Array], dict[str, Array]]:
-        trace = run(handlers.uncondition(model), data, key)
+        trace = run(handlers.uncondition(model), data, key, values)
         seen = {name: trace[name]["value"] for name in structure.observed}
         names = [*(site.name for site in structure.local + structure.shared), *structure.deterministic]
         return {name: jnp.asarray(trace[name]["value"]) for name in names}, seen
