@@ -13,6 +13,7 @@ import optimistix
 from jax import Array
 
 from releo_jax.inference import curvature
+from releo_jax.inference.checks import assess
 from releo_jax.inference.chunks import MEMORY
 from releo_jax.inference.density import (
     Target,
@@ -41,6 +42,7 @@ def fit_map(
     shared: Mapping[str, Array] | None = None,
     steps: int = 50,
     starts: int = 32,
+    reference: int = 512,
     memory: int = MEMORY,
     progress: bool = False,
 ) -> PointPosterior:
@@ -57,6 +59,7 @@ def fit_map(
         shared: values of the global sites; default: learned from the data as in `fit_laplace`.
         steps: at most.
         starts: draws from the prior; the search begins at the best of them.
+        reference: simulated pixels that calibrate the misfit, see `releo_jax.inference.checks`.
         memory: bytes for the pixels that are worked on at once.
         progress: show a bar.
 
@@ -66,24 +69,27 @@ def fit_map(
     Raises:
         ValueError: the model has something that the search cannot handle; says what and the remedy.
     """
-    target = read_target(model, data, plate=plate)
-    key_starts, key_shared = jax.random.split(key)
-    begin = _starts(target, data, key_starts, starts)
-    known, _ = global_sites(target, data, begin, key=key_shared, shared=shared, memory=memory)
-    first = best_starts(target, data, begin, known, memory=memory)
-    how: Any = {"steps": steps, "memory": memory, "progress": progress, "description": "fit_map"}
-    found = search(target, data, first, known, volume=False, **how)
-    values = (
-        from_vector(target.structure.local, jnp.asarray(found.vector))[0]
-        | from_vector(target.structure.shared, known)[0]
+    target, key, _, _, (candidates, vector, _) = begin(
+        model, data, key=key, plate=plate, shared=shared, starts=starts, memory=memory
     )
-    return PointPosterior(
-        model=model,
-        structure=target.structure,
-        observations=dict(data),
-        values=values,
-        diagnostics={"converged": jnp.asarray(found.converged), "log_density": jnp.asarray(found.log_density)},
-    )
+    known = fixed_globals(target, vector)
+
+    def invert(data: Observations, progress: bool = False) -> PointPosterior:
+        how: Any = {"steps": steps, "memory": memory, "progress": progress, "description": "fit_map"}
+        first = best_starts(target, data, candidates, vector, memory=memory)
+        found = search(target, data, first, vector, volume=False, **how)
+        return PointPosterior(
+            model=model,
+            structure=target.structure,
+            observations=dict(data),
+            values=from_vector(target.structure.local, jnp.asarray(found.vector))[0] | known,
+            diagnostics={"converged": jnp.asarray(found.converged), "log_density": jnp.asarray(found.log_density)},
+        )
+
+    posterior = invert(data, progress)
+    noticed = assess(target, data, posterior, invert, known, key=key, reference=reference, memory=memory)
+    posterior.diagnostics = {**posterior.diagnostics, **noticed}
+    return posterior
 
 
 def fit_laplace(
@@ -95,6 +101,7 @@ def fit_laplace(
     shared: Mapping[str, Array] | None = None,
     steps: int = 50,
     starts: int = 32,
+    reference: int = 512,
     memory: int = MEMORY,
     progress: bool = False,
 ) -> GuidePosterior:
@@ -112,6 +119,7 @@ def fit_laplace(
             maximisation, where the pixels' approximations stand for their posteriors.
         steps: at most.
         starts: draws from the prior; the search begins at the best of them.
+        reference: simulated pixels that calibrate the misfit, see `releo_jax.inference.checks`.
         memory: bytes for the pixels that are worked on at once.
         progress: show a bar.
 
@@ -129,21 +137,51 @@ def fit_laplace(
         MacKay 2003, Information Theory, Inference and Learning Algorithms, chapter 27. Martens 2020, J. Mach. Learn.
         Res. 21 (146), on the generalised Gauss-Newton matrix.
     """
-    target = read_target(model, data, plate=plate)
-    key_starts, key_shared = jax.random.split(key)
-    begin = _starts(target, data, key_starts, starts)
-    known, law = global_sites(target, data, begin, key=key_shared, shared=shared, memory=memory)
-    first = best_starts(target, data, begin, known, memory=memory)
-    how: Any = {"steps": steps, "memory": memory, "progress": progress, "description": "fit_laplace"}
-    found = search(target, data, first, known, volume=True, **how)
-    return GuidePosterior(
-        model=model,
-        structure=target.structure,
-        observations=dict(data),
-        law=FullNormal(target.structure.local, jnp.asarray(found.vector), jnp.asarray(found.rows)),
-        shared=law,
-        diagnostics={"converged": jnp.asarray(found.converged), "log_evidence": jnp.asarray(found.log_evidence)},
+    target, key, _, _, (candidates, vector, law) = begin(
+        model, data, key=key, plate=plate, shared=shared, starts=starts, memory=memory
     )
+
+    def invert(data: Observations, progress: bool = False) -> GuidePosterior:
+        how: Any = {"steps": steps, "memory": memory, "progress": progress, "description": "fit_laplace"}
+        first = best_starts(target, data, candidates, vector, memory=memory)
+        found = search(target, data, first, vector, volume=True, **how)
+        return GuidePosterior(
+            model=model,
+            structure=target.structure,
+            observations=dict(data),
+            law=FullNormal(target.structure.local, jnp.asarray(found.vector), jnp.asarray(found.rows)),
+            shared=law,
+            diagnostics={"converged": jnp.asarray(found.converged), "log_evidence": jnp.asarray(found.log_evidence)},
+        )
+
+    posterior = invert(data, progress)
+    known = fixed_globals(target, vector)
+    noticed = assess(target, data, posterior, invert, known, key=key, reference=reference, memory=memory)
+    posterior.diagnostics = {**posterior.diagnostics, **noticed}
+    return posterior
+
+
+def begin(
+    model: Model,
+    data: Observations,
+    *,
+    key: Array,
+    plate: str,
+    shared: Mapping[str, Array] | None,
+    starts: int,
+    memory: int,
+) -> tuple[Target, Array, Array, Array, tuple[Array, Array, Any]]:
+    """What every search begins with: the target, three keys, and starts, global vector and law of it."""
+    target = read_target(model, data, plate=plate)
+    key_starts, key_shared, *keys = jax.random.split(key, 5)
+    candidates = _starts(target, data, key_starts, starts)
+    vector, law = global_sites(target, data, candidates, key=key_shared, shared=shared, memory=memory)
+    return target, *keys, (candidates, vector, law)
+
+
+def fixed_globals(target: Target, vector: Array) -> dict[str, Array]:
+    """Values of the global sites at their vector."""
+    return from_vector(target.structure.shared, vector)[0]
 
 
 def _starts(target: Target, data: Observations, key: Array, n: int) -> Array:
