@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from releo_jax.inference.density import (
     read_target,
 )
 from releo_jax.inference.laws import DiagonalNormal, FullNormal, from_vector, to_vector
-from releo_jax.inference.newton import best_starts, search
+from releo_jax.inference.newton import Modes, best_starts, search
 from releo_jax.inference.posterior import GuidePosterior, PointPosterior
 from releo_jax.inference.structure import Model
 from releo_jax.observations import Observations, check_observations, take
@@ -69,25 +69,24 @@ def fit_map(
     Raises:
         ValueError: the model has something that the search cannot handle; says what and the remedy.
     """
-    target, key, _, _, (candidates, vector, _) = begin(
-        model, data, key=key, plate=plate, shared=shared, starts=starts, memory=memory
-    )
-    known = fixed_globals(target, vector)
+    start = begin(model, data, key=key, plate=plate, shared=shared, starts=starts, memory=memory)
+    target = start.target
 
     def invert(data: Observations, progress: bool = False) -> PointPosterior:
-        how: Any = {"steps": steps, "memory": memory, "progress": progress, "description": "fit_map"}
-        first = best_starts(target, data, candidates, vector, memory=memory)
-        found = search(target, data, first, vector, volume=False, **how)
+        how: Any = {"steps": steps, "progress": progress, "description": "fit_map"}
+        found = start.modes(data, volume=False, memory=memory, **how)
         return PointPosterior(
             model=model,
             structure=target.structure,
             observations=dict(data),
-            values=from_vector(target.structure.local, jnp.asarray(found.vector))[0] | known,
+            values=from_vector(target.structure.local, jnp.asarray(found.vector))[0] | start.known,
             diagnostics={"converged": jnp.asarray(found.converged), "log_density": jnp.asarray(found.log_density)},
         )
 
     posterior = invert(data, progress)
-    noticed = assess(target, data, posterior, invert, known, key=key, reference=reference, memory=memory)
+    noticed = assess(
+        target, data, posterior, invert, start.known, key=start.keys[0], reference=reference, memory=memory
+    )
     posterior.diagnostics = {**posterior.diagnostics, **noticed}
     return posterior
 
@@ -137,28 +136,55 @@ def fit_laplace(
         MacKay 2003, Information Theory, Inference and Learning Algorithms, chapter 27. Martens 2020, J. Mach. Learn.
         Res. 21 (146), on the generalised Gauss-Newton matrix.
     """
-    target, key, _, _, (candidates, vector, law) = begin(
-        model, data, key=key, plate=plate, shared=shared, starts=starts, memory=memory
-    )
+    start = begin(model, data, key=key, plate=plate, shared=shared, starts=starts, memory=memory)
+    target = start.target
 
     def invert(data: Observations, progress: bool = False) -> GuidePosterior:
-        how: Any = {"steps": steps, "memory": memory, "progress": progress, "description": "fit_laplace"}
-        first = best_starts(target, data, candidates, vector, memory=memory)
-        found = search(target, data, first, vector, volume=True, **how)
+        how: Any = {"steps": steps, "progress": progress, "description": "fit_laplace"}
+        found = start.modes(data, volume=True, memory=memory, **how)
         return GuidePosterior(
             model=model,
             structure=target.structure,
             observations=dict(data),
             law=FullNormal(target.structure.local, jnp.asarray(found.vector), jnp.asarray(found.rows)),
-            shared=law,
+            shared=start.law,
             diagnostics={"converged": jnp.asarray(found.converged), "log_evidence": jnp.asarray(found.log_evidence)},
         )
 
     posterior = invert(data, progress)
-    known = fixed_globals(target, vector)
-    noticed = assess(target, data, posterior, invert, known, key=key, reference=reference, memory=memory)
+    noticed = assess(
+        target, data, posterior, invert, start.known, key=start.keys[0], reference=reference, memory=memory
+    )
     posterior.diagnostics = {**posterior.diagnostics, **noticed}
     return posterior
+
+
+class Beginning(NamedTuple):
+    """What every search begins with.
+
+    Attributes:
+        target: the model.
+        candidates: vectors to start from `(start, size)`.
+        shared: global vector `(size,)`.
+        law: of the global sites, None where there are none.
+        keys: two random keys.
+    """
+
+    target: Target
+    candidates: Array
+    shared: Array
+    law: DiagonalNormal | FullNormal | None
+    keys: Array
+
+    @property
+    def known(self) -> dict[str, Array]:
+        """Values of the global sites."""
+        return from_vector(self.target.structure.shared, self.shared)[0]
+
+    def modes(self, data: Observations, *, volume: bool, memory: int, **how: Any) -> Modes:
+        """The modes of pixels, see `newton.search`."""
+        first = best_starts(self.target, data, self.candidates, self.shared, memory=memory)
+        return search(self.target, data, first, self.shared, volume=volume, memory=memory, **how)
 
 
 def begin(
@@ -170,21 +196,16 @@ def begin(
     shared: Mapping[str, Array] | None,
     starts: int,
     memory: int,
-) -> tuple[Target, Array, Array, Array, tuple[Array, Array, Any]]:
-    """What every search begins with: the target, three keys, and starts, global vector and law of it."""
+) -> Beginning:
+    """Reads the model, draws starts and settles the global sites."""
     target = read_target(model, data, plate=plate)
-    key_starts, key_shared, *keys = jax.random.split(key, 5)
-    candidates = _starts(target, data, key_starts, starts)
+    key_starts, key_shared, *keys = jax.random.split(key, 4)
+    candidates = draw_starts(target, data, key_starts, starts)
     vector, law = global_sites(target, data, candidates, key=key_shared, shared=shared, memory=memory)
-    return target, *keys, (candidates, vector, law)
+    return Beginning(target, candidates, vector, law, jnp.stack(keys))
 
 
-def fixed_globals(target: Target, vector: Array) -> dict[str, Array]:
-    """Values of the global sites at their vector."""
-    return from_vector(target.structure.shared, vector)[0]
-
-
-def _starts(target: Target, data: Observations, key: Array, n: int) -> Array:
+def draw_starts(target: Target, data: Observations, key: Array, n: int) -> Array:
     """Vectors `(start, size)`: the prior's mean, and draws from it."""
     if n < 1:
         raise ValueError(f"starts: expected at least one, got {n}")

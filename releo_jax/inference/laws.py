@@ -7,9 +7,11 @@ model has them (not their images on the real line). A marginal has `mean`, `std`
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -48,6 +50,13 @@ def from_vector(sites: tuple[Site, ...], vector: Array) -> tuple[dict[str, Array
         values[name], change = site.from_real(vector[..., where])
         volume = volume + change
     return values, volume
+
+
+def of_pixels(law: Any, where: slice | Array) -> Any:
+    """The law of some of the pixels: its fields have the pixels first, but for `weights`, which serve them all."""
+    fields = {field.name: (field, getattr(law, field.name)) for field in dataclasses.fields(law)}
+    kept = {n: v if n == "weights" or f.metadata.get("static") else v[where] for n, (f, v) in fields.items()}
+    return type(law)(**kept)
 
 
 class NormalMarginal(eqx.Module):

@@ -15,9 +15,8 @@ from jax import Array
 from releo_jax.inference.checks import assess
 from releo_jax.inference.chunks import MEMORY, chunk, fitted, pixel_bar
 from releo_jax.inference.density import Target, log_joint
-from releo_jax.inference.laplace import begin, fixed_globals
-from releo_jax.inference.laws import FullNormal, from_vector
-from releo_jax.inference.newton import best_starts, search
+from releo_jax.inference.laplace import begin
+from releo_jax.inference.laws import FullNormal, from_vector, to_vector
 from releo_jax.inference.posterior import GuidePosterior
 from releo_jax.inference.structure import Model
 from releo_jax.observations import Observations
@@ -67,20 +66,18 @@ def fit_svi(
     """
     if steps < 1 or particles < 1:
         raise ValueError(f"expected steps and particles of at least one, got {steps} and {particles}")
-    target, key, key_ascent, key_checks, (candidates, vector, law) = begin(
-        model, data, key=key, plate=plate, shared=shared, starts=starts, memory=memory
-    )
-    rates = {"steps": steps, "particles": particles, "learning_rate": learning_rate, "memory": memory}
+    start = begin(model, data, key=key, plate=plate, shared=shared, starts=starts, memory=memory)
+    target = start.target
+    key_ascent, key_checks = start.keys
+    how: Any = {"steps": steps, "particles": particles, "learning_rate": learning_rate, "memory": memory}
 
     def invert(data: Observations, progress: bool = False) -> GuidePosterior:
-        first = best_starts(target, data, candidates, vector, memory=memory)
-        modes = search(target, data, first, vector, steps=50, volume=True, memory=memory)
-        start = (modes.vector, modes.rows)
-        return ascend(target, data, *start, law, key=key_ascent, progress=progress, description="fit_svi", **rates)
+        modes = start.modes(data, volume=True, memory=memory, steps=50)
+        here = (modes.vector, modes.rows, start.law)
+        return ascend(target, data, *here, key=key_ascent, progress=progress, description="fit_svi", **how)
 
     posterior = invert(data, progress)
-    known = fixed_globals(target, vector)
-    noticed = assess(target, data, posterior, invert, known, key=key_checks, reference=reference, memory=memory)
+    noticed = assess(target, data, posterior, invert, start.known, key=key_checks, reference=reference, memory=memory)
     posterior.diagnostics = {**posterior.diagnostics, **noticed}
     return posterior
 
@@ -180,8 +177,6 @@ def _bounds(
     if shared is None:
         globals_ = jnp.zeros((particles, 0))
     else:
-        from releo_jax.inference.laws import to_vector
-
         globals_ = to_vector(target.structure.shared, shared.sample(key, (particles,))[0])
 
     def of_draw(vector: Array, shared: Array) -> Array:
@@ -213,7 +208,7 @@ def _step(
     length = jnp.sqrt(sum((jnp.sum(leaf**2, -1, keepdims=True) for leaf in slope), jnp.zeros(())))
     slope = jax.tree.map(lambda leaf: leaf / jnp.maximum(1.0, length / 10.0), slope)
     moves, moments = jax.vmap(optimiser.update)(slope, state.moments)
-    return _State(*(leaf - rate * move for leaf, move in zip(where, moves, strict=True)), moments)
+    return _State(state.location - rate * moves[0], state.rows - rate * moves[1], moments)
 
 
 @functools.partial(jax.jit, static_argnums=0)
