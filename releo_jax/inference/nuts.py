@@ -94,7 +94,7 @@ def fit_nuts(
         known = {site.name: posterior.mean[site.name] for site in target.structure.shared}
     else:
         posterior = _separately(target, data, key_chains, chains, sampler, known or {}, memory, progress)
-    _warn(posterior.diagnostics, chains * draws)
+    warn(posterior.diagnostics, chains * draws)
     noticed = assess(
         target,
         data,
@@ -109,7 +109,8 @@ def fit_nuts(
     return posterior
 
 
-def _warn(diagnostics: Mapping[str, Array], draws: int) -> None:
+def warn(diagnostics: Mapping[str, Array], draws: int) -> None:
+    """Warns of pixels whose chains, of `draws` draws together, diverged or disagree."""
     diverged = np.asarray(diagnostics["divergences"]) > 0.01 * draws
     apart = np.asarray(diagnostics["r_hat"]) > _POOR
     if diverged.any() or apart.any():

@@ -2,6 +2,7 @@
 
 import functools
 import re
+from contextlib import nullcontext
 
 import equinox as eqx
 import jax
@@ -12,6 +13,7 @@ import numpyro.distributions as dist
 import pytest
 
 from releo_jax.inference import fit_laplace, fit_lut, fit_map, fit_nuts, fit_smc, fit_svi, refine
+from releo_jax.inference.nuts import warn
 from releo_jax.inference.structure import read_structure, simulate
 from releo_jax.observations import SingleDate, observe, take
 
@@ -121,7 +123,7 @@ def skewed():
             numpyro.deterministic("square", share**2)
             observe("sensor", dist.Normal((share - 1.2)[:, None] ** 2, 0.3), data["sensor"])
 
-    seen = np.array([[0.0], [0.3], [1.0], [2.5]], np.float32)
+    seen = np.array([[0.0], [0.3], [1.0], [3.0]], np.float32)
     grid = np.linspace(0.0, 3.0, 4001)[1:-1]
     weight = np.exp(-0.5 * ((seen - (grid - 1.2) ** 2) / 0.3) ** 2)
     mean = weight @ grid / weight.sum(1)
@@ -132,12 +134,14 @@ def skewed():
 @pytest.mark.parametrize("name", ["lut", "nuts", "smc"])
 def test_samplers_find_a_posterior_with_two_modes(name, skewed):
     model, data, mean, std, _ = skewed
-    posterior = ENGINES[name](model, data, key=jax.random.key(1), reference=0)
-    if name == "nuts":  # chains that stay in one mode each say so
-        alone = np.asarray(posterior.diagnostics["r_hat"]) < 1.05
-        assert alone[0] and alone[3]
-    else:
-        alone = np.ones(4, bool)
+    # Chains that stay in one mode each say so.
+    expected = (
+        pytest.warns(UserWarning, match="of 4 pixels .* chains that disagree") if name == "nuts" else nullcontext()
+    )
+    with expected:
+        posterior = ENGINES[name](model, data, key=jax.random.key(1), reference=0)
+    alone = np.asarray(posterior.diagnostics["r_hat"]) < 1.05 if name == "nuts" else np.ones(4, bool)
+    assert alone[0] and alone[3]
     assert np.abs(posterior.mean["share"] - mean)[alone].max() < 0.1
     assert np.abs(posterior.std["share"] / std - 1.0)[alone].max() < 0.15
     np.testing.assert_allclose(
@@ -204,10 +208,10 @@ def test_global_sites_are_learned_from_all_pixels(name, noisy):
 
 def test_joint_chains_agree_with_the_known_noise(noisy):
     model, data, true, _ = noisy
-    few = take(data, slice(0, 60))
-    joint = fit_nuts(model, few, key=jax.random.key(0), warmup=200, draws=200, chains=2, reference=0)
+    few = take(data, slice(0, 20))
+    joint = fit_nuts(model, few, key=jax.random.key(0), warmup=300, draws=300, chains=2, reference=0)
     assert (np.abs(joint.mean["noise"] - true) < 3.5 * joint.std["noise"]).all()
-    assert joint.draws["noise"].shape == (400, 3) and joint.draws["level"].shape == (400, 60)
+    assert joint.draws["noise"].shape == (600, 3) and joint.draws["level"].shape == (600, 20)
     known = fit_laplace(model, few, key=jax.random.key(0), shared={"noise": jnp.asarray(true)}, reference=0)
     assert np.abs((joint.mean["level"] - known.mean["level"]) / known.std["level"]).max() < 0.6
 
@@ -267,13 +271,7 @@ def test_laws_without_known_information_are_refused_by_name(scene):
     assert np.isfinite(fit_lut(model, scene, key=jax.random.key(0), entries=500, reference=0).mean["level"]).all()
 
 
-def test_chains_that_diverge_warn_with_the_number_of_pixels():
-    def model(data):  # a funnel
-        with numpyro.plate("pixel", data["sensor"].values.shape[0]):
-            width = numpyro.sample("width", dist.Normal(0.0, 3.0))
-            level = numpyro.sample("level", dist.Normal(0.0, 1.0))
-            observe("sensor", dist.Normal((level * jnp.exp(2.0 * width))[:, None], 0.01), data["sensor"])
-
-    data = {"sensor": SingleDate(np.zeros((2, 1), np.float32))}
-    with pytest.warns(UserWarning, match="fit_nuts: of 2 pixels . have more than 1 % divergent draws"):
-        fit_nuts(model, data, key=jax.random.key(0), warmup=100, draws=100, chains=2, target_accept=0.6, reference=0)
+def test_divergent_draws_warn_with_the_number_of_pixels():
+    found = {"divergences": np.array([0, 30, 12]), "r_hat": np.array([1.0, 1.01, 1.3])}
+    with pytest.warns(UserWarning, match="of 3 pixels 2 have more than 1 % divergent draws and 1 chains that disagree"):
+        warn(found, 1000)
