@@ -434,7 +434,7 @@ def _spread(function: str, name: str, value: Any, mean: Array, *, positive: bool
 
 
 def _positive(function: str, name: str, value: Any) -> Any:
-    return _checked(function, name, value, "above 0", np.finfo(np.float32).tiny)
+    return _checked(function, name, value, "above 0", float(np.finfo(np.float32).tiny))
 
 
 def _checked(function: str, name: str, value: Any, wanted: str, least: float) -> Any:
