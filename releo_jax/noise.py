@@ -320,7 +320,7 @@ def with_discrepancy(law: Distribution, discrepancy: Discrepancy) -> Distributio
     if isinstance(base, dist.MultivariateNormal | dist.LowRankMultivariateNormal):
         covariance = base.covariance_matrix
     elif isinstance(base, dist.Normal):
-        covariance = (jnp.broadcast_to(base.scale, shape) ** 2)[..., None] * jnp.eye(bands)
+        covariance = (jnp.asarray(base.scale) ** 2)[..., None] * jnp.eye(bands)
     else:
         raise ValueError(
             f"with_discrepancy: expected a normal law (gaussian, additive_multiplicative, common_gain, correlated), "
