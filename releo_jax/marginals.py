@@ -42,8 +42,50 @@ def marginal_covariance(law: dist.MultivariateNormal | dist.LowRankMultivariateN
     return jnp.where(both, law.covariance_matrix, jnp.eye(usable.shape[-1], dtype=law.loc.dtype))
 
 
+class _Sequential(Distribution):
+    """A normal law whose density is that of each band given those before it.
+
+    The factors of a matrix per pixel, and their derivatives, are batched LAPACK calls that share the threads of XLA's
+    CPU client with their callers, and wait for each other for ever (jaxlib 0.10.2, second derivatives of a thousand
+    pixels on two cores). Ten bands are few enough to be eliminated by arithmetic on all pixels at once.
+    """
+
+    arg_constraints: dict = {}
+    support = constraints.real_vector
+    pytree_data_fields = ("loc", "covariance")
+
+    def __init__(self, loc: Array, covariance: Array) -> None:
+        self.loc, self.covariance = loc, covariance
+        super().__init__(batch_shape=loc.shape[:-1], event_shape=loc.shape[-1:])
+
+    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+        return dist.MultivariateNormal(self.loc, self.covariance).sample(key, sample_shape)
+
+    def log_prob(self, value: Array, intermediates: object = None) -> Array:
+        def eliminate(left: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
+            covariance, residual = left
+            variance, first = covariance[..., 0, 0], residual[..., 0]
+            slope = covariance[..., :, 0] / variance[..., None]
+            residual = residual - slope * first[..., None]
+            covariance = covariance - slope[..., :, None] * covariance[..., None, 0, :]
+            term = jnp.log(2.0 * math.pi * variance) + first**2 / variance
+            # The band that is done goes to the end. Unrolled, it takes XLA many times longer to compile.
+            return (jnp.roll(covariance, (-1, -1), (-2, -1)), jnp.roll(residual, -1, -1)), term
+
+        residual = value - self.loc
+        covariance = jnp.broadcast_to(self.covariance, (*residual.shape, residual.shape[-1]))
+        _, terms = jax.lax.scan(eliminate, (covariance, residual), None, length=residual.shape[-1])
+        return -0.5 * terms.sum(0)
+
+
+_MOST_BY_ARITHMETIC = 32  # bands
+
+
 def _normal(law: dist.MultivariateNormal, usable: Array) -> Distribution:
-    return dist.MultivariateNormal(jnp.broadcast_to(law.loc, usable.shape), marginal_covariance(law, usable))
+    location, covariance = jnp.broadcast_to(law.loc, usable.shape), marginal_covariance(law, usable)
+    if usable.shape[-1] <= _MOST_BY_ARITHMETIC:
+        return _Sequential(location, covariance)
+    return dist.MultivariateNormal(location, covariance)
 
 
 def _low_rank_normal(law: dist.LowRankMultivariateNormal, usable: Array) -> Distribution:

@@ -202,11 +202,17 @@ class FullNormal(eqx.Module):
 
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> tuple[dict[str, Array], Array]:
         """Values and their log density."""
-        size = self.location.shape[-1]
         noise = jax.random.normal(key, shape + self.location.shape, self.location.dtype)
-        shift = [(self._row(i) * noise[..., : i + 1]).sum(-1) for i in range(size)]
-        values, volume = from_vector(self.sites, self.location + jnp.stack(shift, -1))
+        values, volume = self._moved(noise)
         return values, _normal_density(noise, self._log_volume()) - volume
+
+    def at(self, standardised: Array) -> dict[str, Array]:
+        """Values at points `(*shape, *batch, size)` of the standard normal law."""
+        return self._moved(standardised)[0]
+
+    def _moved(self, noise: Array) -> tuple[dict[str, Array], Array]:
+        shift = [(self._row(i) * noise[..., : i + 1]).sum(-1) for i in range(self.location.shape[-1])]
+        return from_vector(self.sites, self.location + jnp.stack(shift, -1))
 
     def log_prob(self, values: Mapping[str, Array]) -> Array:
         """Log density of values of all sites."""
