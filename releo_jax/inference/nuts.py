@@ -123,10 +123,13 @@ def warn(diagnostics: Mapping[str, Array], draws: int) -> None:
 
 
 def _starts(target: Target, data: Observations, shared: Array, key: Array, chains: int, memory: int) -> np.ndarray:
-    """A start for each chain `(pixel, chain, size)`: the best of a few draws from the prior, other ones for each."""
+    """A start for each chain `(pixel, chain, size)`: the best of a few draws from the prior, other ones for each.
+
+    A few only: chains that all begin at the best of many would agree without having looked elsewhere.
+    """
     found = []
     for one in jax.random.split(key, chains):
-        found.append(best_starts(target, data, draw_starts(target, data, one, 32), shared, memory=memory))
+        found.append(best_starts(target, data, draw_starts(target, data, one, 5, at_mean=False), shared, memory=memory))
     return np.stack(found, 1)
 
 
@@ -269,8 +272,8 @@ def _joint_chains(
         return -(log_joint(target, data, local, shared).sum() + prior)
 
     def of_chain(start: Array, key: Array) -> tuple[Array, Array]:
-        # A dense mass matrix of all pixels would be too large to learn: pixels know of each other little.
-        how: Any = {"warmup": warmup, "draws": draws, "accept": accept, "depth": depth, "dense": False}
+        # A dense mass matrix of many pixels would be too large to learn.
+        how: Any = {"warmup": warmup, "draws": draws, "accept": accept, "depth": depth, "dense": start.size <= warmup}
         return _walk(potential, start, key, **how)
 
     return jax.vmap(of_chain)(starts, keys)
