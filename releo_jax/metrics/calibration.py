@@ -99,7 +99,7 @@ def contraction(draws: ArrayLike, *, prior_std: ArrayLike) -> np.ndarray:
     if x.ndim != 3 or x.shape[1] < 2 or std.shape != x.shape[2:] or not np.all(std > 0.0):
         raise ValueError(
             "contraction: expected draws (sample, draw, dimension) with two draws at least and a positive prior_std "
-            f"(dimension,), got {x.shape} and {prior_std}; give one standard deviation a dimension"
+            f"(dimension,), got {x.shape} and {prior_std!r}; give one standard deviation a dimension"
         )
     return 1.0 - x.var(1, ddof=1) / std**2
 

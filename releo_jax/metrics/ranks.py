@@ -91,7 +91,7 @@ def rank_check(ranks: ArrayLike, *, draws: int, level: float = 0.95) -> RankChec
     lower, upper, gamma = simultaneous_band(n, tuple(points), 1.0 - (1.0 - level) / dimensions)
     least = 2.0 * np.minimum(special.bdtr(counts, n, points), _at_least(counts, n, points)).min(1)
     unit = (r + 0.5) / (draws + 1)
-    inside = ((counts >= lower) & (counts <= upper)).all(1)
+    inside = np.all((counts >= lower) & (counts <= upper), axis=1)
     return RankCheck(
         within=bool(inside.all()),
         inside=inside,

@@ -128,7 +128,7 @@ def energy_score(truth: ArrayLike, draws: ArrayLike, *, scale: ArrayLike = 1.0) 
     divisor = np.asarray(scale, np.float64)
     if divisor.shape not in ((), (y.shape[1],)) or not np.all(divisor > 0.0):
         raise ValueError(
-            f"energy_score: expected a positive scale (dimension,) = ({y.shape[1]},), got {scale}; "
+            f"energy_score: expected a positive scale (dimension,) = ({y.shape[1]},), got {scale!r}; "
             "give one standard deviation a dimension"
         )
     y, x = y / divisor, x / divisor

@@ -7,16 +7,10 @@ test.accuracy                   # 0.5: it cannot; 1: it always can
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import math
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from jax import Array
 from numpy.typing import ArrayLike
 from scipy import special
 
@@ -25,11 +19,8 @@ from releo_jax.metrics._checks import check_level, seeded
 _FOLDS = 5
 _WIDTH = 64
 _BATCH = 256
-_STEPS = 1200
-_LOOKS = 30
-"""How often in the course of training the weights are judged, on rows that are neither trained nor tested on."""
-
-_Weights = list[tuple[Any, Any]]
+_LOOKS, _STEPS = 30, 40
+"""How often in the course of training the weights are judged, and steps of training before each time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +60,8 @@ def c2st(draws: ArrayLike, reference: ArrayLike, *, level: float = 0.95, seed: i
     References:
         Lopez-Paz & Oquab 2017, ICLR; Lueckmann et al. 2021, AISTATS, PMLR 130, 343-351.
     """
+    from releo_jax.metrics._classifier import classified_right  # loads jax and optax, which no other score needs
+
     check_level("c2st", level)
     a, b = np.asarray(draws, np.float64), np.asarray(reference, np.float64)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1:] != b.shape[1:] or not a.shape[1]:
@@ -90,8 +83,8 @@ def c2st(draws: ArrayLike, reference: ArrayLike, *, level: float = 0.95, seed: i
     spread = rows.std(0)
     x = ((rows - rows.mean(0)) / np.where(spread > 0.0, spread, 1.0)).astype(np.float32)
     fold = np.tile(np.arange(count) % _FOLDS, 2)
-    y = np.repeat(np.float32([0.0, 1.0]), count)
-    right = np.asarray(_right(x, y, *_folds(rng, fold), _initial(rng, x.shape[1])))
+    y = np.repeat(np.array([0.0, 1.0], np.float32), count)
+    right = np.asarray(classified_right(x, y, *_folds(rng, fold), _initial(rng, x.shape[1])))
     folds = right.mean(1)
     limit = 0.5 + float(special.ndtri(level)) * 0.5 / math.sqrt(2 * count)
     accuracy = float(folds.mean())
@@ -105,55 +98,15 @@ def _folds(rng: np.random.Generator, fold: np.ndarray) -> tuple[np.ndarray, np.n
     tests = np.stack([np.flatnonzero(fold == k) for k in range(_FOLDS)])
     others = np.stack([rng.permutation(np.flatnonzero(fold != k)) for k in range(_FOLDS)])
     held = max(others.shape[1] // 10, 10)
-    chosen = rng.integers(held, others.shape[1], (_FOLDS, _LOOKS * (_STEPS // _LOOKS) * _BATCH))
-    batches = np.take_along_axis(others, chosen, 1).reshape(_FOLDS, _LOOKS, -1, _BATCH)
+    chosen = rng.integers(held, others.shape[1], (_FOLDS, _LOOKS * _STEPS * _BATCH))
+    batches = np.take_along_axis(others, chosen, 1).reshape(_FOLDS, _LOOKS, _STEPS, _BATCH)
     return batches, others[:, :held], tests
 
 
-def _initial(rng: np.random.Generator, dimension: int) -> _Weights:
+def _initial(rng: np.random.Generator, dimension: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    # Whatever is random comes from NumPy: compiling JAX's generators takes longer than the training.
     sizes = (dimension, _WIDTH, _WIDTH, 1)
     return [
         (np.float32(rng.normal(size=(_FOLDS, n, m)) * math.sqrt(2.0 / n)), np.zeros((_FOLDS, m), np.float32))
         for n, m in itertools.pairwise(sizes)
     ]
-
-
-# Whatever is random comes from NumPy: compiling JAX's generators takes longer than the training.
-@jax.jit
-def _right(x: Array, y: Array, batches: Array, held: Array, tests: Array, weights: _Weights) -> Array:
-    """Whether rows are put right `(fold, row)` by the network that did not see their fold."""
-
-    def of_fold(batches: Array, held: Array, test: Array, weights: _Weights) -> Array:
-        return (_logit(_fitted(x, y, batches, held, weights), x[test]) > 0.0) == (y[test] > 0.5)
-
-    return jax.vmap(of_fold)(batches, held, tests, weights)
-
-
-def _fitted(x: Array, y: Array, batches: Array, held: Array, weights: _Weights) -> _Weights:
-    """Weights trained on batches `(look, step, row)`, those of the look at which they did best on `held`."""
-    optimiser = optax.adamw(optax.cosine_decay_schedule(3e-3, _STEPS), weight_decay=1e-3)
-
-    def loss(parameters: _Weights, rows: Array) -> Array:
-        return optax.sigmoid_binary_cross_entropy(_logit(parameters, x[rows]), y[rows]).mean()
-
-    def step(state: tuple[_Weights, Any], rows: Array) -> tuple[tuple[_Weights, Any], None]:
-        parameters, moments = state
-        updates, moments = optimiser.update(jax.grad(loss)(parameters, rows), moments, parameters)
-        return (optax.apply_updates(parameters, updates), moments), None
-
-    def stretch(state: tuple[_Weights, Any, _Weights, Array], of_look: Array) -> tuple[Any, None]:
-        (parameters, moments), _ = jax.lax.scan(step, state[:2], of_look)
-        reached = loss(parameters, held)
-        better = reached < state[3]
-        best = jax.tree.map(functools.partial(jnp.where, better), parameters, state[2])
-        return (parameters, moments, best, jnp.minimum(reached, state[3])), None
-
-    state, _ = jax.lax.scan(stretch, (weights, optimiser.init(weights), weights, jnp.float32(jnp.inf)), batches)
-    return state[2]
-
-
-def _logit(weights: _Weights, x: Array) -> Array:
-    for matrix, offset in weights[:-1]:
-        x = jax.nn.relu(x @ matrix + offset)
-    matrix, offset = weights[-1]
-    return (x @ matrix + offset)[:, 0]
