@@ -48,6 +48,6 @@ def _fitted(x: Array, y: Array, batches: Array, held: Array, weights: _Weights) 
 
 def _logit(weights: _Weights, x: Array) -> Array:
     for matrix, offset in weights[:-1]:
-        x = jax.nn.relu(x @ matrix + offset)
+        x = jax.nn.relu(jnp.dot(x, matrix, precision="highest") + offset)
     matrix, offset = weights[-1]
-    return (x @ matrix + offset)[:, 0]
+    return (jnp.dot(x, matrix, precision="highest") + offset)[:, 0]

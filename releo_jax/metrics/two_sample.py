@@ -107,6 +107,6 @@ def _initial(rng: np.random.Generator, dimension: int) -> list[tuple[np.ndarray,
     # Whatever is random comes from NumPy: compiling JAX's generators takes longer than the training.
     sizes = (dimension, _WIDTH, _WIDTH, 1)
     return [
-        (np.float32(rng.normal(size=(_FOLDS, n, m)) * math.sqrt(2.0 / n)), np.zeros((_FOLDS, m), np.float32))
+        ((rng.normal(size=(_FOLDS, n, m)) * math.sqrt(2.0 / n)).astype(np.float32), np.zeros((_FOLDS, m), np.float32))
         for n, m in itertools.pairwise(sizes)
     ]
