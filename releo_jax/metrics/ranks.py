@@ -23,6 +23,9 @@ from releo_jax.metrics._checks import check_level
 _POINTS = 100
 """Ranks at which the cumulative distribution is looked at; more cost time and hardly change the bands."""
 
+_MANY = 100_000
+"""Samples beyond which gamma changes no more: counts are normal, and only their correlations, which n leaves, matter."""
+
 
 @dataclasses.dataclass(frozen=True)
 class RankCheck:
@@ -135,6 +138,9 @@ def simultaneous_band(n: int, points: tuple[float, ...], level: float) -> tuple[
         177-182 (the probability).
     """
     z = np.asarray(points)
+    if n > _MANY:
+        gamma = simultaneous_band(_MANY, points, level)[2]
+        return *_pointwise(n, z, gamma), gamma
     low, high = (1.0 - level) / len(z), 1.0 - level  # Bonferroni's gamma holds; that of a single point is too large
     if _stays(n, z, *_pointwise(n, z, high)) >= level:
         low = high
