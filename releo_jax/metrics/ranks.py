@@ -24,7 +24,7 @@ _POINTS = 100
 """Ranks at which the cumulative distribution is looked at; more cost time and hardly change the bands."""
 
 _MANY = 100_000
-"""Samples beyond which gamma changes no more: counts are normal, and only their correlations, which n leaves, matter."""
+"""Samples beyond which gamma changes no more: counts are normal, with correlations that n does not change."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,9 +7,9 @@
     plot_ranks(sbc(truth, draws), names=["lai", "ccc"])         # releo_jax.metrics
     plot_coverage(curve.levels, {"VAE": curve.coverage[0]}, samples=curve.samples)
 
-Every function returns a `matplotlib.figure.Figure`, which `savefig` writes; those with a single panel draw into your own
-axes with `ax=`. Colours are those of viridis and cividis, and of Okabe and Ito (2008) where they stand for classes: all
-can be told apart with the common kinds of colour blindness.
+Every function returns a `matplotlib.figure.Figure`, which `savefig` writes; those with a single panel draw into
+your own axes with `ax=`. Colours are those of viridis and cividis, and of Okabe and Ito (2008) where they stand for
+classes: all can be told apart with the common kinds of colour blindness.
 """
 
 from releo_jax.plots.calibration import plot_coverage, plot_ranks

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from releo_jax.metrics import PredictiveCheck, RankCheck, simultaneous_band
-from releo_jax.plots.style import CYCLE, GREY, LIGHT_GREY, STYLE, canvas, finished
+from releo_jax.plots.style import CYCLE, GREY, LIGHT_GREY, MARKERS, STYLE, canvas, finished
 
 _LINES = ("-", "--", "-.", ":")
 
@@ -36,8 +36,8 @@ def plot_coverage(
         grid = np.linspace(0, 1, 101)
         if samples:
             lower, upper, _ = simultaneous_band(samples, tuple(map(float, grid[1:-1])), 0.95)
-            ends = ([0.0, *(count / samples), 1.0] for count in (lower, upper))
-            ax.fill_between(grid, *ends, color=LIGHT_GREY, linewidth=0, label="calibrated, 95 %")
+            low, high = (np.concatenate([[0.0], count / samples, [1.0]]) for count in (lower, upper))
+            ax.fill_between(grid, low, high, color=LIGHT_GREY, linewidth=0, label="calibrated, 95 %")
         ax.plot(grid, grid, color="black", linewidth=0.8)
         for index, (text, values) in enumerate(coverage.items()):
             colour, marker = CYCLE[index % len(CYCLE)], MARKERS[index % len(MARKERS)]

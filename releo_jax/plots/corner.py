@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
@@ -58,8 +59,8 @@ def plot_corner(
     ends = _limits(list(posteriors.values()), marks) if limits is None else [(float(a), float(b)) for a, b in limits]
     with mpl.rc_context(STYLE):
         side = 0.9 + 1.55 * number
-        figure = Figure(figsize=(side, side), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)  # type: ignore[union-attr]
+        tight = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
+        figure = Figure(figsize=(side, side), layout=tight)
         panels = figure.subplots(number, number, squeeze=False)
         for i in range(number):
             for j in range(number):

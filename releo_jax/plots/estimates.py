@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -156,7 +157,7 @@ def plot_predictive(
         for index, level in reversed(list(enumerate(levels))):
             lower, upper = (ends[0] for ends in central_interval(draws[None], level=level))
             alpha = 0.25 + 0.45 * (len(levels) - 1 - index) / max(len(levels) - 1, 1)
-            options = {"facecolor": BLUE, "alpha": alpha, "linewidth": 0.0, "zorder": 2}
+            options: dict[str, Any] = {"facecolor": BLUE, "alpha": alpha, "linewidth": 0.0, "zorder": 2}
             if named:
                 ax.bar(x, upper - lower, 0.62, lower, **options)
             else:
@@ -169,10 +170,11 @@ def plot_predictive(
             ax.plot(x, middle, color=BLUE, linewidth=1.2, zorder=3)
         handles.insert(0, Line2D([], [], color=BLUE, linewidth=1.3, label="median"))
         size = 5.0 if len(y) <= 30 else 2.5
-        for chosen, text, colours in (
-            (used, "observed", {"color": VERMILION, "markeredgecolor": "white"}),
-            (~used, "masked", {"markerfacecolor": "white", "markeredgecolor": "#666666"}),
-        ):
+        marks: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
+            "observed": (used, {"color": VERMILION, "markeredgecolor": "white"}),
+            "masked": (~used, {"markerfacecolor": "white", "markeredgecolor": "#666666"}),
+        }
+        for text, (chosen, colours) in marks.items():
             if chosen.any():
                 ax.plot(x[chosen], y[chosen], "o", markersize=size, markeredgewidth=0.7, zorder=4, **colours)
                 handles.append(Line2D([], [], marker="o", linestyle="", markersize=5, label=text, **colours))
