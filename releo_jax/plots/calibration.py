@@ -60,7 +60,7 @@ def plot_ranks(
     """Cumulative distribution of ranks minus the uniform one, in bands that hold at all ranks together.
 
     A posterior that is too narrow makes a wave that rises first (truths too far out), one that is too wide the opposite
-    wave; one that is too low or too high makes a single hill.
+    wave; one that is too low or too high makes a single valley or hill. Lines that leave the bands are thick.
 
     Args:
         check: what `sbc`, `tarp`, `rank_check` or `predictive_chi2` returned; several under their titles are drawn
@@ -72,7 +72,10 @@ def plot_ranks(
     if not isinstance(check, Mapping):
         with canvas(ax, (4.4, 3.2)) as (figure, ax):
             _ranks(ax, check, names, xlabel)
-            ax.set_ylabel("share of samples below − expected")
+            ax.set_ylim(-_reach(check), _reach(check))
+            ax.set_ylabel("ECDF − uniform")
+            # Above the axes: lines may pass anywhere inside.
+            ax.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, frameon=False, handlelength=1.6)
         return figure
     if ax is not None or not check:
         raise ValueError(
@@ -89,9 +92,21 @@ def plot_ranks(
             panel.set_title(title)
         for panel in panels.flat[len(check) :]:
             panel.set_axis_off()
+        largest = max(map(_reach, check.values()))
+        panels[0, 0].set_ylim(-largest, largest)
         for panel in panels[:, 0]:
-            panel.set_ylabel("share of samples below − expected")
+            panel.set_ylabel("ECDF − uniform")
+        shared = figure.legend(
+            *panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, handlelength=1.6
+        )
+        for line in shared.get_lines():
+            line.set_linewidth(1.3)  # the width of a line tells about its panel only
         return finished(figure)
+
+
+def _reach(check: RankCheck | PredictiveCheck) -> float:
+    """Upper end of an axis that shows the band and all lines."""
+    return 1.12 * max(float(np.abs(values - check.points).max()) for values in (check.ecdf, check.lower, check.upper))
 
 
 def _ranks(ax: Axes, check: RankCheck | PredictiveCheck, names: Sequence[str], xlabel: str | None) -> None:
@@ -121,15 +136,11 @@ def _ranks(ax: Axes, check: RankCheck | PredictiveCheck, names: Sequence[str], x
             color=CYCLE[index % len(CYCLE)],
             linestyle=_LINES[index // len(CYCLE) % len(_LINES)],
             linewidth=0.9 if inside[index] else 1.8,
-            label=text if text is None or inside[index] else f"{text} (outside)",
+            label=text,
         )
     default = (
         "rank of the truth (share of draws)" if isinstance(check, RankCheck) else "probability of a smaller misfit"
     )
     ax.set(xlim=(0.0, 1.0), xlabel=xlabel or default)
-    low, high = ax.get_ylim()
-    largest = max(abs(low), abs(high))
-    ax.set_ylim(-largest, largest)
     ax.yaxis.set_major_locator(MaxNLocator(6, symmetric=True))
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(loc="best", handlelength=1.6)

@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter
 from releo_jax.plots.style import CYCLE, STYLE, finished
 
 _BINS = 48
-_SMOOTHING = 1.6
+_SMOOTHING = 2.0
 """Standard deviation of the smoothing, in bins; more where draws are few."""
 
 
@@ -77,7 +77,7 @@ def plot_corner(
                 _dress(panel, i, j, number, labels, ends, marks)
             if len(posteriors) == 1:
                 low, middle, high = np.quantile(next(iter(posteriors.values()))[:, i], [0.05, 0.5, 0.95])
-                panels[i, i].set_title(f"{middle:.3g} [{low:.3g}, {high:.3g}]", fontsize=8)
+                panels[i, i].set_title(f"{middle:.3g} [{low:.3g}, {high:.3g}]", fontsize=8, pad=3)
         handles = [
             Line2D([], [], color=CYCLE[index % len(CYCLE)], linewidth=2.0, label=text)
             for index, text in enumerate(posteriors)
@@ -114,10 +114,15 @@ def _marginal(ax: Axes, values: np.ndarray, ends: tuple[float, float], colour: s
     counts, edges = np.histogram(values, 2 * _BINS, ends)
     density = gaussian_filter(counts.astype(np.float64), 2.0 * _smoothing(len(values), 1), mode="reflect")
     density /= density.max() if density.max() > 0.0 else 1.0
-    centres = 0.5 * (edges[1:] + edges[:-1])
+    centres, density = _centres(edges), np.pad(density, 1, mode="edge")
     ax.fill_between(centres, density, color=colour, alpha=0.2, linewidth=0.0)
     ax.plot(centres, density, color=colour, linewidth=1.2)
     ax.set_ylim(0.0, 1.15)
+
+
+def _centres(edges: np.ndarray) -> np.ndarray:
+    """Centres of the bins, between the outermost edges: densities reach up to a bound."""
+    return np.concatenate([edges[:1], 0.5 * (edges[1:] + edges[:-1]), edges[-1:]])
 
 
 def _regions(
@@ -134,7 +139,7 @@ def _regions(
     ordered = np.sort(density.ravel())[::-1]
     held = np.cumsum(ordered) / ordered.sum()
     thresholds = [float(ordered[np.searchsorted(held, level)]) for level in sorted(levels, reverse=True)]
-    centres = [0.5 * (edges[1:] + edges[:-1]) for edges in (x_edges, y_edges)]
+    centres, density = [_centres(x_edges), _centres(y_edges)], np.pad(density, 1, mode="edge")
     shades = [to_rgba(colour, 0.2 + 0.3 * index / max(len(levels) - 1, 1)) for index in range(len(levels))]
     ax.contourf(*centres, density, levels=[*thresholds, float(density.max()) * 1.01], colors=shades)
     ax.contour(*centres, density, levels=thresholds, colors=[colour], linewidths=0.9)

@@ -16,6 +16,9 @@ from numpy.typing import ArrayLike
 from releo_jax.metrics import central_interval
 from releo_jax.plots.style import BLUE, CYCLE, SKY, VERMILION, canvas, label
 
+_MEDIAN = "#00304D"
+"""A darker blue, for lines on blue."""
+
 
 def plot_scatter(
     truth: np.ndarray,
@@ -60,7 +63,7 @@ def plot_scatter(
             dense = ax.hexbin(
                 truth, mean, gridsize=60, extent=(low, high, low, high), bins="log", mincnt=1, cmap="cividis_r"
             )
-            bar = figure.colorbar(dense, ax=ax, shrink=0.8, label="pixels")
+            bar = figure.colorbar(dense, cax=ax.inset_axes((1.03, 0.0, 0.04, 1.0)), label="pixels")
             bar.outline.set_linewidth(0.5)
             _binned_intervals(ax, truth, lower, upper, level)
         ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
@@ -165,10 +168,10 @@ def plot_predictive(
             handles.insert(0, Patch(label=f"{100 * level:g} % predictive", **options))
         middle = np.median(draws, 0)
         if named:
-            ax.hlines(middle, x - 0.31, x + 0.31, color=BLUE, linewidth=1.3, zorder=3)
+            ax.hlines(middle, x - 0.31, x + 0.31, color=_MEDIAN, linewidth=1.5, zorder=3)
         else:
-            ax.plot(x, middle, color=BLUE, linewidth=1.2, zorder=3)
-        handles.insert(0, Line2D([], [], color=BLUE, linewidth=1.3, label="median"))
+            ax.plot(x, middle, color=_MEDIAN, linewidth=1.2, zorder=3)
+        handles.insert(0, Line2D([], [], color=_MEDIAN, linewidth=1.5, label="median"))
         size = 5.0 if len(y) <= 30 else 2.5
         marks: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
             "observed": (used, {"color": VERMILION, "markeredgecolor": "white"}),
@@ -184,6 +187,8 @@ def plot_predictive(
         else:
             ax.set(xlabel="wavelength (nm)", xlim=(x[0], x[-1]) if len(x) > 1 else None)
         ax.yaxis.set_major_locator(MaxNLocator(6))
+        if min(draws.min(), *y[np.isfinite(y)]) >= 0.0 or ax.get_ylim()[0] > 0.0:
+            ax.set_ylim(bottom=0.0)
         ax.set_ylabel(ylabel)
         ax.spines[["top", "right"]].set_visible(False)
         ax.legend(handles=handles)
