@@ -136,12 +136,14 @@ def _regions(
     """Filled regions of highest density that hold the given probabilities."""
     counts, x_edges, y_edges = np.histogram2d(x, y, _BINS, ends)
     density = gaussian_filter(counts, _smoothing(len(x), 2), mode="reflect").T
-    ordered = np.sort(density.ravel())[::-1]
-    held = np.cumsum(ordered) / ordered.sum()
-    thresholds = [float(ordered[np.searchsorted(held, level)]) for level in sorted(levels, reverse=True)]
+    # The draws inside are counted, since the smoothed density is wider than theirs.
+    order = np.argsort(density, axis=None)[::-1]
+    held = np.cumsum(counts.T.ravel()[order]) / len(x)
+    last = np.minimum(np.searchsorted(held, sorted(levels)), order.size - 1)
+    thresholds = np.unique(np.maximum(density.ravel()[order[last]], 1e-6 * density.max()))
     centres, density = [_centres(x_edges), _centres(y_edges)], np.pad(density, 1, mode="edge")
     shades = [to_rgba(colour, 0.2 + 0.3 * index / max(len(levels) - 1, 1)) for index in range(len(levels))]
-    ax.contourf(*centres, density, levels=[*thresholds, float(density.max()) * 1.01], colors=shades)
+    ax.contourf(*centres, density, levels=[*thresholds, 1.01 * density.max()], colors=shades[-len(thresholds) :])
     ax.contour(*centres, density, levels=thresholds, colors=[colour], linewidths=0.9)
 
 
