@@ -52,6 +52,9 @@ def test_many_samples_approach_kolmogorovs_scale():
     lower, upper, _ = simultaneous_band(n, tuple(z), 0.95)
     half = (upper - lower) / 2 / np.sqrt(n)
     assert 1.358 < half.max() < 1.7 and half[0] < 0.4
+    # Beyond, the width only shrinks with the root of n (as that of all maps' pixels does).
+    lower, upper, _ = simultaneous_band(10_000_000, tuple(z), 0.95)
+    np.testing.assert_allclose((upper - lower) / 2 / np.sqrt(10_000_000), half, rtol=0.02)
 
 
 def test_ranks_by_hand():
