@@ -13,6 +13,7 @@ from scipy import stats
 
 from releo_jax.acquisitions import from_observations
 from releo_jax.inference.structure import simulate
+from releo_jax.metrics.ranks import RankCheck, rank_check
 
 if TYPE_CHECKING:
     from releo_jax.inference.amortized import AmortizedPosterior
@@ -49,10 +50,26 @@ class CalibrationReport:
             found[site] = float(stats.chisquare(self.histogram(site, bins), expected).pvalue)
         return found
 
+    def checks(self, level: float = 0.95) -> dict[str, RankCheck]:
+        """By site, its ranks within simultaneous bands, a dimension for each of the site's elements.
+
+        Args:
+            level: probability that a calibrated posterior stays within the bands of all sites together.
+
+        Returns:
+            records whose `within` decides and that `releo_jax.plots.plot_ranks` draws.
+        """
+        of_site = 1.0 - (1.0 - level) / len(self.ranks)
+        return {
+            site: rank_check(ranks.reshape(ranks.shape[0], -1), draws=self.draws, level=of_site)
+            for site, ranks in self.ranks.items()
+        }
+
     def deviations(self) -> dict[str, float]:
         """By site, largest distance of the ranks' cumulative distribution from the uniform one.
 
-        About 1.36 / sqrt(n) is exceeded by chance in 5 % of cases (Kolmogorov and Smirnov).
+        About 1.36 / sqrt(n) is exceeded by chance in 5 % of cases (Kolmogorov and Smirnov); `checks` sees more at the
+        ends, where intervals go wrong.
         """
         found = {}
         for site, ranks in self.ranks.items():

@@ -16,40 +16,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.spatial.distance import pdist
+
+from releo_jax.metrics._checks import aligned, check_level, truth_and_draws
 
 Metric = Callable[..., float]
 
 
-def _aligned(name: str, **arrays: ArrayLike) -> list[np.ndarray]:
-    """Arrays `(sample,)` in double precision without the samples where one of them is NaN."""
-    made = {key: np.asarray(value, np.float64) for key, value in arrays.items()}
-    shapes = {key: value.shape for key, value in made.items()}
-    if len(set(shapes.values())) > 1:
-        raise ValueError(f"{name}: expected arrays of one shape, got {shapes}; give one value a sample")
-    flat = [value.ravel() for value in made.values()]
-    usable = ~functools.reduce(np.logical_or, (np.isnan(value) for value in flat))
-    if not usable.any():
-        raise ValueError(
-            f"{name}: expected at least one sample without NaN, got {usable.size} samples and none; "
-            f"check that {' and '.join(made)} belong together"
-        )
-    return [value[usable] for value in flat]
-
-
-def _check_level(name: str, level: float) -> None:
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"{name}: expected a level between 0 and 1, got {level}; give 0.9 for 90 % intervals")
-
-
 def rmse(truth: ArrayLike, mean: ArrayLike) -> float:
     """Root of the mean squared error of estimates `(sample,)`, in their units."""
-    truth, mean = _aligned("rmse", truth=truth, mean=mean)
+    truth, mean = aligned("rmse", truth=truth, mean=mean)
     return float(np.sqrt(np.mean((mean - truth) ** 2)))
 
 
 def bias(truth: ArrayLike, mean: ArrayLike) -> float:
     """Mean of estimate minus truth `(sample,)`, in their units."""
-    truth, mean = _aligned("bias", truth=truth, mean=mean)
+    truth, mean = aligned("bias", truth=truth, mean=mean)
     return float(np.mean(mean - truth))
 
 
@@ -59,20 +41,20 @@ def r2(truth: ArrayLike, mean: ArrayLike) -> float:
     Not the squared correlation: biased estimates lose, and it is negative where the mean of the truth would have done
     better. NaN where the truth does not vary.
     """
-    truth, mean = _aligned("r2", truth=truth, mean=mean)
+    truth, mean = aligned("r2", truth=truth, mean=mean)
     variance = truth.var()
     return float(1.0 - np.mean((mean - truth) ** 2) / variance) if variance > 0.0 else math.nan
 
 
 def coverage(truth: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> float:
     """Share of the samples `(sample,)` whose truth lies in the interval, both ends included."""
-    truth, lower, upper = _aligned("coverage", truth=truth, lower=lower, upper=upper)
+    truth, lower, upper = aligned("coverage", truth=truth, lower=lower, upper=upper)
     return float(np.mean((lower <= truth) & (truth <= upper)))
 
 
 def mean_width(lower: ArrayLike, upper: ArrayLike) -> float:
     """Mean of upper minus lower end `(sample,)`, in their units."""
-    lower, upper = _aligned("mean_width", lower=lower, upper=upper)
+    lower, upper = aligned("mean_width", lower=lower, upper=upper)
     return float(np.mean(upper - lower))
 
 
@@ -91,8 +73,8 @@ def interval_score(truth: ArrayLike, lower: ArrayLike, upper: ArrayLike, *, leve
     References:
         Gneiting & Raftery 2007, J. Am. Stat. Assoc. 102, 359-378, equation 43.
     """
-    _check_level("interval_score", level)
-    truth, lower, upper = _aligned("interval_score", truth=truth, lower=lower, upper=upper)
+    check_level("interval_score", level)
+    truth, lower, upper = aligned("interval_score", truth=truth, lower=lower, upper=upper)
     missed = np.maximum(lower - truth, 0.0) + np.maximum(truth - upper, 0.0)
     return float(np.mean(upper - lower + 2.0 / (1.0 - level) * missed))
 
@@ -126,6 +108,34 @@ def crps(truth: ArrayLike, draws: ArrayLike) -> float:
     return float(np.mean(np.abs(x - y[:, None])) - np.mean(pairs))
 
 
+def energy_score(truth: ArrayLike, draws: ArrayLike, *, scale: ArrayLike = 1.0) -> float:
+    """Energy score of joint posterior draws: the CRPS of several dimensions together; smaller is better.
+
+    Args:
+        truth: `(sample, dimension)`.
+        draws: `(sample, draw, dimension)`, two draws at least. The score does not depend on their number but for
+            chance; its cost grows with the square.
+        scale: `(dimension,)` what is divided by first, e.g. the prior's standard deviation: distances would add
+            different units without it.
+
+    Equation:
+        mean of E||X - y|| - E||X - X'|| / 2, the second over pairs of different draws
+
+    References:
+        Gneiting & Raftery 2007, J. Am. Stat. Assoc. 102, 359-378, section 4.3.
+    """
+    y, x = truth_and_draws("energy_score", truth, draws)
+    divisor = np.asarray(scale, np.float64)
+    if divisor.shape not in ((), (y.shape[1],)) or not np.all(divisor > 0.0):
+        raise ValueError(
+            f"energy_score: expected a positive scale (dimension,) = ({y.shape[1]},), got {scale!r}; "
+            "give one standard deviation a dimension"
+        )
+    y, x = y / divisor, x / divisor
+    misses = np.linalg.norm(x - y[:, None], axis=-1).mean()
+    return float(misses - 0.5 * np.mean([pdist(of_sample).mean() for of_sample in x]))
+
+
 def crps_normal(truth: ArrayLike, mean: ArrayLike, std: ArrayLike) -> float:
     """Continuous ranked probability score of normal laws, in the units of the truth; smaller is better.
 
@@ -140,7 +150,7 @@ def crps_normal(truth: ArrayLike, mean: ArrayLike, std: ArrayLike) -> float:
     References:
         Gneiting et al. 2005, Mon. Weather Rev. 133, 1098-1118, equation 5.
     """
-    y, m, deviation = _aligned("crps_normal", truth=truth, mean=mean, std=std)
+    y, m, deviation = aligned("crps_normal", truth=truth, mean=mean, std=std)
     if np.any(deviation <= 0.0):
         raise ValueError(f"crps_normal: expected positive deviations, got {deviation.min()}; leave such samples out")
     z = (y - m) / deviation
@@ -173,7 +183,7 @@ def bootstrap(
     Raises:
         ValueError: arrays of different lengths, or fewer than two groups.
     """
-    _check_level("bootstrap", level)
+    check_level("bootstrap", level)
     if not arrays or n < 1:
         raise ValueError(f"bootstrap: expected arrays and n >= 1, got {len(arrays)} arrays and n = {n}; give both")
     made = [np.asarray(array, np.float64) for array in arrays]
@@ -232,9 +242,9 @@ def summary(
         `coverage`, `mean_width` and `interval_score`, each with `<name>_interval` `(low, high)`, NaN where there
         is one group only.
     """
-    _check_level("summary", level)
+    check_level("summary", level)
     arrays = [np.asarray(array, np.float64).ravel() for array in (truth, mean, lower, upper)]
-    _aligned("summary", truth=truth, mean=mean, lower=lower, upper=upper)
+    aligned("summary", truth=truth, mean=mean, lower=lower, upper=upper)
     usable = ~np.any(np.isnan(arrays), 0)
     y, m, low, high = (array[usable] for array in arrays)
     labels = None if groups is None else np.asarray(groups).ravel()

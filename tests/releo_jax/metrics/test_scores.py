@@ -13,6 +13,7 @@ from releo_jax.metrics import (
     coverage,
     crps,
     crps_normal,
+    energy_score,
     interval_score,
     mean_width,
     r2,
@@ -68,6 +69,37 @@ def test_crps_of_draws_is_that_of_their_law():
 def test_crps_leaves_samples_with_nan_out():
     draws = np.array([[0.0, 1.0], [np.nan, 1.0], [2.0, 4.0], [1.0, 2.0]])
     assert crps([0.5, 1.0, 3.0, np.nan], draws) == crps([0.5, 3.0], draws[[0, 2]])
+
+
+def test_energy_score_of_one_dimension_is_the_crps():
+    rng = np.random.default_rng(0)
+    truth, draws = rng.normal(size=50), rng.normal(size=(50, 30))
+    assert energy_score(truth, draws) == pytest.approx(crps(truth, draws))
+    assert energy_score(truth, draws, scale=4.0) == pytest.approx(crps(truth, draws) / 4.0)
+
+
+def test_energy_score_of_a_normal_law():
+    """Truth and draws of N(0, I_3): E||X - X'|| is that of a chi law, sqrt(2) 2 sqrt(2 / pi); half of it remains."""
+    rng = np.random.default_rng(0)
+    found = energy_score(rng.normal(size=(4000, 3)), rng.normal(size=(4000, 20, 3)))
+    assert found == pytest.approx(math.sqrt(2.0) * math.sqrt(2.0 / math.pi), rel=0.01)
+
+
+def test_energy_score_is_least_for_the_true_law():
+    rng = np.random.default_rng(0)
+    factor = np.linalg.cholesky([[1.0, 0.9], [0.9, 1.0]])
+    truth, noise = rng.normal(size=(3000, 2)) @ factor.T, rng.normal(size=(3000, 40, 2))
+    true = energy_score(truth, noise @ factor.T)
+    assert all(true < energy_score(truth, draws) for draws in (noise, 0.6 * noise @ factor.T, 1.6 * noise @ factor.T))
+
+
+def test_energy_score_takes_the_scale_of_each_dimension_and_leaves_nan_out():
+    rng = np.random.default_rng(0)
+    truth, draws, scale = rng.normal(size=(9, 2)), rng.normal(size=(9, 5, 2)), np.array([1e-3, 50.0])
+    expected = energy_score(truth, draws)
+    assert energy_score(scale * truth, scale * draws, scale=scale) == pytest.approx(expected)
+    more = np.concatenate([draws, np.full((1, 5, 2), np.nan)])
+    assert energy_score(np.concatenate([truth, [[0.0, 0.0]]]), more) == expected
 
 
 def test_bootstrap_of_independent_samples_is_the_standard_error():
@@ -128,6 +160,8 @@ def test_summary():
         (lambda: interval_score([0.0], [0.0], [1.0], level=90), "level between 0 and 1, got 90"),
         (lambda: crps(np.zeros(3), np.zeros((5, 3))), "transpose draws"),
         (lambda: crps_normal([0.0], [0.0], [0.0]), "positive deviations"),
+        (lambda: energy_score(np.zeros((3, 2)), np.zeros((5, 3, 2))), "transpose draws"),
+        (lambda: energy_score(np.zeros((3, 2)), np.zeros((3, 5, 2)), scale=[1.0, 0.0]), "positive scale"),
         (lambda: bootstrap(rmse, np.zeros(3), np.zeros(4)), "of one length"),
         (lambda: bootstrap(rmse, np.zeros(3), np.zeros(3), groups=np.zeros(3)), "two groups at least, got 1"),
         (lambda: summary([0.0], [0.0], [0.0], [1.0], level=0.9, groups=[1, 2]), "one group a sample"),
