@@ -138,6 +138,7 @@ class NormalMarginal(eqx.Module):
 
 
 def elementwise(site: Site) -> transforms.Transform:
+    """Map of a site's components, one by one, from the real line."""
     transform = site.transform
     if isinstance(transform, transforms.IndependentTransform):
         transform = transform.base_transform
@@ -150,6 +151,7 @@ def elementwise(site: Site) -> transforms.Transform:
 
 
 def rising(transform: transforms.Transform) -> bool:
+    """Whether a map of the real line rises."""
     with jax.ensure_compile_time_eval():
         low, high = (np.asarray(transform(jnp.asarray(z))) for z in (-1.0, 1.0))
     return bool(np.all(high > low))
@@ -170,6 +172,7 @@ def _hermite() -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def normal_density(standardised: Array, log_volume: Array) -> Array:
+    """Log density of normal vectors from their standardised values and the log volume of the factor."""
     size = standardised.shape[-1]
     return -0.5 * jnp.sum(standardised**2, -1) - 0.5 * size * _LOG_2PI - log_volume
 
