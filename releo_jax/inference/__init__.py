@@ -3,7 +3,7 @@
 from releo_jax.inference.amortized import AmortizedPosterior, amortize
 from releo_jax.inference.calibration import CalibrationReport
 from releo_jax.inference.laplace import fit_laplace, fit_map
-from releo_jax.inference.objectives import Elbo, MomentMatching, Simulation
+from releo_jax.inference.objectives import Elbo, ImportanceWeightedElbo, MomentMatching, Simulation
 from releo_jax.inference.posterior import DrawsPosterior, GuidePosterior, PointPosterior, Posterior
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "DrawsPosterior",
     "Elbo",
     "GuidePosterior",
+    "ImportanceWeightedElbo",
     "MomentMatching",
     "PointPosterior",
     "Posterior",

@@ -201,8 +201,8 @@ class DrawsPosterior(Posterior):
 class GuidePosterior(Posterior):
     """The posterior that an amortised guide states.
 
-    `mean`, `std`, `quantile` are those of the latent sites, in closed form; deterministic sites come with `sample` and
-    `derive`.
+    `mean`, `std`, `quantile` are those of the latent sites, in closed form (of a flow from a fixed set of draws);
+    deterministic sites come with `sample` and `derive`.
 
     Attributes:
         model: NumPyro model function.
