@@ -284,9 +284,11 @@ def _build(
     family = options["family"]
     make: Callable[..., nnx.Module] = FAMILIES[family] if isinstance(family, str) else family
     chosen = dict(options["family_options"])
-    unknown = sorted(set(chosen) - set(inspect.signature(make).parameters))
+    # Flax hides the arguments of a class behind those of its metaclass.
+    known = inspect.signature(make.__init__ if isinstance(make, type) else make).parameters
+    unknown = sorted(set(chosen) - set(known))
     if unknown:
-        raise ValueError(f"family_options: expected arguments of {make.__name__}, got {unknown}")
+        raise ValueError(f"family_options: expected arguments of family {family!r}, {sorted(known)}, got {unknown}")
     local = make(structure.local, context.shape[1], location=local_mean, scale=local_std, **chosen)
     shared = SharedNormal(structure.shared, location=shared_mean, scale=shared_std) if structure.shared else None
     graph, parameters, constants = nnx.split(Guide(encoder, local, shared), nnx.Param, ...)  # type: ignore[misc]

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,10 +20,9 @@ from releo_jax.inference.structure import read_structure, simulate
 from releo_jax.observations import observe
 
 UNBOUNDED = sorted(set(FAMILIES) - {"truncated_normal"})
-BANDS = ("b1", "b2", "b3")
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 3))
+@eqx.filter_jit
 def _simulated(model, acquisitions, key, n):
     data = acquisitions(key, n)
     return simulate(read_structure(model, data), model, data, key, separately=True)
@@ -170,7 +170,7 @@ def test_posteriors_of_mixtures_and_flows_answer_everything(family, bounded, key
 
 
 def test_unknown_options_of_a_family_are_refused(linear, key):
-    with pytest.raises(ValueError, match=r"family_options: .*Mixture, got \['parts'\]"):
+    with pytest.raises(ValueError, match=r"family 'mixture'.*got \['parts'\]"):
         _untrained((linear.model, linear.acquisitions), key, "mixture", family_options={"parts": 3})
 
 
@@ -179,12 +179,12 @@ def _folded(data):
     with numpyro.plate("pixel", data["sensor"].values.shape[0]):
         first = numpyro.sample("first", dist.Normal(0.0, 1.0))
         second = numpyro.sample("second", dist.Normal(0.0, 1.0))
-        mean = jnp.stack([first**2, second + first, first**2 - second**2], -1)
+        mean = jnp.stack([first**2, second + first], -1)
         observe("sensor", dist.Normal(mean, 0.3), data["sensor"])
 
 
 def test_two_modes_are_found_by_mixtures_and_flows(key):
-    toy = _folded, synthetic_acquisition("sensor", BANDS, subsets=[("b1", "b3")], random_drop=0.0, empty=0.0)
+    toy = _folded, synthetic_acquisition("sensor", ("b1", "b2"), random_drop=0.0, empty=0.0)
     truth, data = _simulated(*toy, jax.random.key(1), 2000)
     reached = {}
     for family in ("full_covariance", "mixture", "flow"):
