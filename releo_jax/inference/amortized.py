@@ -331,8 +331,11 @@ def _marginals(
     guide: Any = nnx.merge(graph, parameters, constants)
     context = guide.encoder(observations)
     out: dict[str, Array] = {}
-    for site in sites:
-        marginal = guide.local.marginal(context, site)
+    if hasattr(guide.local, "marginals"):
+        found = guide.local.marginals(context, sites)
+    else:
+        found = {site: guide.local.marginal(context, site) for site in sites}
+    for site, marginal in found.items():
         out[f"{site}_mean"], out[f"{site}_std"] = marginal.mean, marginal.std
         out |= {f"{site}_{quantile_name(level)}": marginal.quantile(level) for level in levels}
     return out

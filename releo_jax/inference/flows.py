@@ -6,7 +6,7 @@ The flow is a chain of coupling layers, which are as quick to draw from as to ev
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -166,10 +166,15 @@ class SplineFlow(eqx.Module):
         trained, rest = eqx.partition(untrained, eqx.is_inexact_array)
         return eqx.combine(jax.tree.unflatten(jax.tree.structure(trained), self.weights), rest)
 
+    def _each(self, bend: Callable[[Array, Array], tuple[Array, Array]], vectors: Array) -> tuple[Array, Array]:
+        batch = vectors.shape[:-1]
+        contexts = jnp.broadcast_to(self.context, (*batch, self.shape.context)).reshape(-1, self.shape.context)
+        bent, change = jax.vmap(bend)(vectors.reshape(-1, self.shape.size), contexts)
+        return bent.reshape(vectors.shape), change.reshape(batch)
+
     def _push(self, noise: Array) -> tuple[dict[str, Array], Array]:
         """Values and their log density from standard normal vectors `(*shape, *batch, size)`."""
-        bend = jnp.vectorize(self._flow().inverse_and_log_det, signature="(n),(c)->(n),()")
-        bent, stretch = bend(noise, self.context)
+        bent, stretch = self._each(self._flow().inverse_and_log_det, noise)
         values, volume = from_vector(self.sites, self.location + colour(self.rows, bent))
         return values, normal_density(noise, log_volume(self.rows, self.shape.size)) - stretch - volume
 
@@ -181,18 +186,23 @@ class SplineFlow(eqx.Module):
         """Log density of values of all sites."""
         vector = to_vector(self.sites, values)
         volume = from_vector(self.sites, vector)[1]
-        unbend = jnp.vectorize(self._flow().transform_and_log_det, signature="(n),(c)->(n),()")
-        noise, squeeze = unbend(whiten(self.rows, vector - self.location), self.context)
+        noise, squeeze = self._each(self._flow().transform_and_log_det, whiten(self.rows, vector - self.location))
         return normal_density(noise, log_volume(self.rows, self.shape.size)) + squeeze - volume
 
     def marginal(self, site: str) -> DrawsMarginal:
         """One site, known by draws."""
+        return self.marginals([site])[site]
 
-        def push(node: Array) -> Array:
-            return self._push(jnp.broadcast_to(node, self.location.shape))[0][site]
+    def marginals(self, sites: Sequence[str]) -> dict[str, DrawsMarginal]:
+        """Several sites, known by the same draws."""
+
+        def push(node: Array) -> dict[str, Array]:
+            values = self._push(jnp.broadcast_to(node, self.location.shape))[0]
+            return {site: values[site] for site in sites}
 
         nodes = jnp.asarray(_nodes(self.shape.size), self.location.dtype)
-        return DrawsMarginal(find(self.sites, site), jax.lax.map(push, nodes, batch_size=_TOGETHER))
+        draws = jax.lax.map(push, nodes, batch_size=_TOGETHER)
+        return {site: DrawsMarginal(find(self.sites, site), draws[site]) for site in sites}
 
 
 class Flow(nnx.Module):
@@ -238,3 +248,7 @@ class Flow(nnx.Module):
     def marginal(self, context: Array, site: str) -> DrawsMarginal:
         """One site, known by draws."""
         return self(context).marginal(site)
+
+    def marginals(self, context: Array, sites: Sequence[str]) -> dict[str, DrawsMarginal]:
+        """Several sites, known by the same draws."""
+        return self(context).marginals(sites)

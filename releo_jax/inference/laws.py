@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import equinox as eqx
@@ -374,3 +374,9 @@ class TruncatedNormals(eqx.Module):
         where = offsets(self.sites)[site]
         found = next(s for s in self.sites if s.name == site)
         return TruncatedMarginal(found, self.location[..., where], self.scale[..., where])
+
+
+def marginals(law: Law, names: Sequence[str]) -> dict[str, Marginal]:
+    """Laws of several sites; those of a law known by draws share them."""
+    together = getattr(law, "marginals", None)
+    return {name: law.marginal(name) for name in names} if together is None else together(names)
