@@ -285,7 +285,7 @@ def _build(
     make: Callable[..., nnx.Module] = FAMILIES[family] if isinstance(family, str) else family
     chosen = dict(options["family_options"])
     # Flax hides the arguments of a class behind those of its metaclass.
-    known = inspect.signature(make.__init__ if isinstance(make, type) else make).parameters
+    known = inspect.signature(make.__init__ if isinstance(make, type) else make).parameters  # type: ignore[misc]
     unknown = sorted(set(chosen) - set(known))
     if unknown:
         raise ValueError(f"family_options: expected arguments of family {family!r}, {sorted(known)}, got {unknown}")
