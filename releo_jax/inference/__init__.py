@@ -5,7 +5,7 @@ from releo_jax.inference.calibration import CalibrationReport
 from releo_jax.inference.laplace import fit_laplace, fit_map
 from releo_jax.inference.lut import TablePosterior, fit_lut
 from releo_jax.inference.nuts import fit_nuts
-from releo_jax.inference.objectives import Elbo, MomentMatching, Simulation
+from releo_jax.inference.objectives import Elbo, ImportanceWeightedElbo, MomentMatching, Simulation
 from releo_jax.inference.posterior import DrawsPosterior, GuidePosterior, PointPosterior, Posterior
 from releo_jax.inference.refinement import refine
 from releo_jax.inference.smc import fit_smc
@@ -17,6 +17,7 @@ __all__ = [
     "DrawsPosterior",
     "Elbo",
     "GuidePosterior",
+    "ImportanceWeightedElbo",
     "MomentMatching",
     "PointPosterior",
     "Posterior",

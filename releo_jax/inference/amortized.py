@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -89,7 +91,7 @@ class AmortizedPosterior:
         Args:
             source: acquisition sampler (for `simulation`) or observations.
             key: random key; the same key gives the same result.
-            objective: "simulation", "elbo", "moment_matching", or a record of the like; see
+            objective: "simulation", "elbo", "iw_elbo", "moment_matching", or a record of the like; see
                 `releo_jax.inference.objectives`.
             steps: optimiser steps.
             batch: pixels per step.
@@ -218,6 +220,7 @@ def amortize(
     *,
     plate: str = "pixel",
     family: str | Callable[..., nnx.Module] = "full_covariance",
+    family_options: Mapping[str, Any] = MappingProxyType({}),
     global_family: str = "normal",
     sites: Sequence[str] = (),
     at_prior: bool = True,
@@ -235,8 +238,9 @@ def amortize(
         example: observations with the shapes to come, any number of pixels.
         plate: name of the plate of pixels.
         family: of the local sites: "truncated_normal" (independent, on intervals), "logit_normal" (independent
-            normals on the unconstrained line), "full_covariance" (a multivariate normal there), or a class like those
-            of `releo_jax.inference.families`.
+            normals on the unconstrained line), "full_covariance" (a multivariate normal there), "mixture" (several of
+            these), "flow" (one bent by splines), or a class like those of `releo_jax.inference.families`.
+        family_options: of the family, e.g. `{"components": 4}` for a mixture, `{"layers": 6}` for a flow.
         global_family: of the global sites: "normal", independent normals on the unconstrained line.
         sites: local sites to put first.
         at_prior: whether the heads start at the prior's moments, which takes draws; not needed before loading weights.
@@ -245,14 +249,20 @@ def amortize(
         An untrained amortised posterior.
 
     Raises:
-        ValueError: the model has something that a guide cannot stand for, or an unknown family.
+        ValueError: the model has something that a guide cannot stand for, or an unknown family or option.
     """
     if isinstance(family, str) and family not in FAMILIES:
         raise ValueError(f"family: expected one of {sorted(FAMILIES)}, got {family!r}")
     if global_family != "normal":
         raise ValueError(f"global_family: expected 'normal', got {global_family!r}")
     structure = read_structure(model, example, plate=plate, first=sites)
-    options = {"plate": plate, "family": family, "global_family": global_family, "sites": tuple(sites)}
+    options = {
+        "plate": plate,
+        "family": family,
+        "family_options": dict(family_options),
+        "global_family": global_family,
+        "sites": tuple(sites),
+    }
     return _build(model, encoder, example, structure, options, moments=prior_moments if at_prior else _no_moments)
 
 
@@ -273,7 +283,13 @@ def _build(
     local_mean, local_std, shared_mean, shared_std = moments(model, structure, example)
     family = options["family"]
     make: Callable[..., nnx.Module] = FAMILIES[family] if isinstance(family, str) else family
-    local = make(structure.local, context.shape[1], location=local_mean, scale=local_std)
+    chosen = dict(options["family_options"])
+    # Flax hides the arguments of a class behind those of its metaclass.
+    known = inspect.signature(make.__init__ if isinstance(make, type) else make).parameters  # type: ignore[misc]
+    unknown = sorted(set(chosen) - set(known))
+    if unknown:
+        raise ValueError(f"family_options: expected arguments of family {family!r}, {sorted(known)}, got {unknown}")
+    local = make(structure.local, context.shape[1], location=local_mean, scale=local_std, **chosen)
     shared = SharedNormal(structure.shared, location=shared_mean, scale=shared_std) if structure.shared else None
     graph, parameters, constants = nnx.split(Guide(encoder, local, shared), nnx.Param, ...)  # type: ignore[misc]
     # Copies: training elsewhere must not change this guide through the encoder that both were given.
@@ -315,8 +331,11 @@ def _marginals(
     guide: Any = nnx.merge(graph, parameters, constants)
     context = guide.encoder(observations)
     out: dict[str, Array] = {}
-    for site in sites:
-        marginal = guide.local.marginal(context, site)
+    if hasattr(guide.local, "marginals"):
+        found = guide.local.marginals(context, sites)
+    else:
+        found = {site: guide.local.marginal(context, site) for site in sites}
+    for site, marginal in found.items():
         out[f"{site}_mean"], out[f"{site}_std"] = marginal.mean, marginal.std
         out |= {f"{site}_{quantile_name(level)}": marginal.quantile(level) for level in levels}
     return out

@@ -1,7 +1,8 @@
 """Guide families: Flax heads from the context of a pixel to the law of its latent sites.
 
-A family is a class with `__init__(sites, features, *, location, scale)`, `__call__(context) -> law` and
-`marginal(context, site) -> marginal`, which computes no more of the head than that site needs.
+A family is a class with `__init__(sites, features, *, location, scale)`, its own options after these,
+`__call__(context) -> law` and `marginal(context, site) -> marginal`, which computes no more of the head than that site
+needs.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from flax import nnx
 from jax import Array
 
 from releo_jax.encoders.pixel import Constant
+from releo_jax.inference.flows import Flow
+from releo_jax.inference.heads import Head, factor_rows, find, positive, row_entries, total_size
 from releo_jax.inference.laws import (
     DiagonalNormal,
     FullNormal,
@@ -27,9 +30,8 @@ from releo_jax.inference.laws import (
     TruncatedNormals,
     offsets,
 )
+from releo_jax.inference.mixtures import Mixture
 from releo_jax.inference.structure import Site
-
-_FLOOR = 1e-4  # smallest scale, in units of the prior's
 
 
 class Family(Protocol):
@@ -40,30 +42,6 @@ class Family(Protocol):
 
     def marginal(self, context: Array, site: str) -> Marginal:
         """Law of one site."""
-
-
-class _Head(nnx.Module):
-    """Linear map whose outputs can be computed in part. It starts at zero: the law starts at the prior's moments."""
-
-    def __init__(self, features: int, outputs: int) -> None:
-        self.kernel = nnx.Param(jnp.zeros((features, outputs)))
-        self.bias = nnx.Param(jnp.zeros(outputs))
-
-    def __call__(self, context: Array, columns: np.ndarray | slice = slice(None)) -> Array:
-        return context @ self.kernel[...][:, columns] + self.bias[...][columns]
-
-
-def _positive(raw: Array) -> Array:
-    """Softplus moved so that 0 gives 1, above a floor."""
-    return jax.nn.softplus(raw + math.log(math.e - 1.0)) + _FLOOR
-
-
-def _size(sites: tuple[Site, ...]) -> int:
-    return sum(site.size for site in sites)
-
-
-def _find(sites: tuple[Site, ...], name: str) -> Site:
-    return next(site for site in sites if site.name == name)
 
 
 class LogitNormal(nnx.Module):
@@ -78,22 +56,22 @@ class LogitNormal(nnx.Module):
     def __init__(self, sites: tuple[Site, ...], features: int, *, location: Array, scale: Array) -> None:
         self.sites = nnx.static(sites)
         self.location, self.scale = Constant(location), Constant(scale)
-        self.head = _Head(features, 2 * _size(sites))
+        self.head = Head(features, 2 * total_size(sites))
 
     def __call__(self, context: Array) -> DiagonalNormal:
         """Joint law."""
         location, scale = jnp.split(self.head(context), 2, axis=-1)
         return DiagonalNormal(
-            self.sites, self.location[...] + self.scale[...] * location, self.scale[...] * _positive(scale)
+            self.sites, self.location[...] + self.scale[...] * location, self.scale[...] * positive(scale)
         )
 
     def marginal(self, context: Array, site: str) -> NormalMarginal:
         """Law of one site, from its own two columns of the head."""
-        size, where = _size(self.sites), offsets(self.sites)[site]
+        size, where = total_size(self.sites), offsets(self.sites)[site]
         columns = np.arange(where.start, where.stop)
         location, scale = jnp.split(self.head(context, np.concatenate([columns, size + columns])), 2, axis=-1)
         centre, spread = self.location[...][where], self.scale[...][where]
-        return NormalMarginal(_find(self.sites, site), centre + spread * location, spread * _positive(scale))
+        return NormalMarginal(find(self.sites, site), centre + spread * location, spread * positive(scale))
 
 
 class FullCovariance(nnx.Module):
@@ -110,33 +88,25 @@ class FullCovariance(nnx.Module):
     def __init__(self, sites: tuple[Site, ...], features: int, *, location: Array, scale: Array) -> None:
         self.sites = nnx.static(sites)
         self.location, self.scale = Constant(location), Constant(scale)
-        size = _size(sites)
-        self.head = _Head(features, size + size * (size + 1) // 2)
-
-    def _rows(self, raw: Array, components: range) -> Array:
-        """Rows of the factor from their raw entries, one after the other."""
-        row = np.concatenate([np.full(i + 1, i) for i in components])
-        diagonal = np.concatenate([np.arange(i + 1) == i for i in components])
-        return jnp.where(diagonal, _positive(raw), raw) * self.scale[...][row]
+        size = total_size(sites)
+        self.head = Head(features, size + size * (size + 1) // 2)
 
     def __call__(self, context: Array) -> FullNormal:
         """Joint law."""
-        size, raw = _size(self.sites), self.head(context)
+        size, raw = total_size(self.sites), self.head(context)
         location = self.location[...] + self.scale[...] * raw[..., :size]
-        return FullNormal(self.sites, location, self._rows(raw[..., size:], range(size)))
+        return FullNormal(self.sites, location, factor_rows(raw[..., size:], self.scale[...], range(size)))
 
     def marginal(self, context: Array, site: str) -> NormalMarginal:
         """Law of one site, from its own rows of the factor."""
-        size, where = _size(self.sites), offsets(self.sites)[site]
+        size, where = total_size(self.sites), offsets(self.sites)[site]
         components = range(where.start, where.stop)
-        starts = [size + i * (i + 1) // 2 for i in components]
-        entries = [np.arange(start, start + i + 1) for start, i in zip(starts, components, strict=True)]
-        raw = self.head(context, np.concatenate([np.arange(where.start, where.stop), *entries]))
+        raw = self.head(context, np.concatenate([np.asarray(components), size + row_entries(components)]))
         location = self.location[...][where] + self.scale[...][where] * raw[..., : len(components)]
-        squares = self._rows(raw[..., len(components) :], components) ** 2
+        squares = factor_rows(raw[..., len(components) :], self.scale[...], components) ** 2
         ends = np.cumsum([0, *(i + 1 for i in components)])
         variance = [squares[..., a:b].sum(-1) for a, b in zip(ends[:-1], ends[1:], strict=True)]
-        return NormalMarginal(_find(self.sites, site), location, jnp.sqrt(jnp.stack(variance, -1)))
+        return NormalMarginal(find(self.sites, site), location, jnp.sqrt(jnp.stack(variance, -1)))
 
 
 class TruncatedNormal(nnx.Module):
@@ -165,7 +135,7 @@ class TruncatedNormal(nnx.Module):
                 "logit_normal or full_covariance, which take any support"
             )
         self.sites = nnx.static(sites)
-        self.head = _Head(features, 2 * _size(sites))
+        self.head = Head(features, 2 * total_size(sites))
 
     @staticmethod
     def _parameters(raw: Array) -> tuple[Array, Array]:
@@ -181,10 +151,10 @@ class TruncatedNormal(nnx.Module):
 
     def marginal(self, context: Array, site: str) -> TruncatedMarginal:
         """Law of one site, from its own two columns of the head."""
-        size, where = _size(self.sites), offsets(self.sites)[site]
+        size, where = total_size(self.sites), offsets(self.sites)[site]
         columns = np.arange(where.start, where.stop)
         raw = self.head(context, np.concatenate([columns, size + columns]))
-        return TruncatedMarginal(_find(self.sites, site), *self._parameters(raw))
+        return TruncatedMarginal(find(self.sites, site), *self._parameters(raw))
 
 
 class SharedNormal(nnx.Module):
@@ -204,11 +174,13 @@ class SharedNormal(nnx.Module):
     def __call__(self) -> DiagonalNormal:
         """Joint law."""
         location = self.location[...] + self.scale[...] * self.shift[...]
-        return DiagonalNormal(self.sites, location, self.scale[...] * _positive(self.spread[...]))
+        return DiagonalNormal(self.sites, location, self.scale[...] * positive(self.spread[...]))
 
 
 FAMILIES: Mapping[str, type[nnx.Module]] = {
     "truncated_normal": TruncatedNormal,
     "logit_normal": LogitNormal,
     "full_covariance": FullCovariance,
+    "mixture": Mixture,
+    "flow": Flow,
 }

@@ -19,7 +19,7 @@ from physics.optics.prospect import Leaf, LeafPro
 from physics.optics.sail import BimodalCanopy, Canopy
 from physics.optics.soil import Soil
 from physics.parameters import Parameter, parameters
-from releo_jax.inference.laws import Law
+from releo_jax.inference.laws import Law, Marginal, marginals
 from releo_jax.inference.structure import Model, Structure, run
 from releo_jax.observations import Observations
 
@@ -201,8 +201,8 @@ class DrawsPosterior(Posterior):
 class GuidePosterior(Posterior):
     """The posterior that an amortised guide states.
 
-    `mean`, `std`, `quantile` are those of the latent sites, in closed form; deterministic sites come with `sample` and
-    `derive`.
+    `mean`, `std`, `quantile` are those of the latent sites, in closed form (of a flow from a fixed set of draws);
+    deterministic sites come with `sample` and `derive`.
 
     Attributes:
         model: NumPyro model function.
@@ -322,21 +322,22 @@ def _follow(
     return {name: jnp.asarray(trace[name]["value"]) for name in structure.deterministic}
 
 
-def _names(law: Law | None) -> list[str]:
-    return [] if law is None else [site.name for site in law.sites]
+def _marginals(law: Law, shared: Law | None) -> dict[str, Marginal]:
+    found: dict[str, Marginal] = {}
+    for one in (law, shared):
+        if one is not None:
+            found |= marginals(one, [site.name for site in one.sites])
+    return found
 
 
 @eqx.filter_jit
 def _closed_form(law: Law, shared: Law | None) -> dict[str, tuple[Array, Array]]:
-    marginals = {name: one.marginal(name) for one in (law, shared) if one is not None for name in _names(one)}
-    return {name: (marginal.mean, marginal.std) for name, marginal in marginals.items()}
+    return {name: (marginal.mean, marginal.std) for name, marginal in _marginals(law, shared).items()}
 
 
 @functools.partial(jax.jit, static_argnums=2)
 def _quantiles(law: Law, shared: Law | None, level: float) -> dict[str, Array]:
-    return {
-        name: one.marginal(name).quantile(level) for one in (law, shared) if one is not None for name in _names(one)
-    }
+    return {name: marginal.quantile(level) for name, marginal in _marginals(law, shared).items()}
 
 
 def _latents(law: Law, shared: Law | None, key: Array, n: int) -> dict[str, Array]:

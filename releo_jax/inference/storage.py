@@ -74,7 +74,8 @@ def _header(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def read_options(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Arguments of `amortize` as they were."""
-    options = _header(path)["options"]
+    # The first files have no options of the family.
+    options = {"family_options": {}} | _header(path)["options"]
     return options | {"sites": tuple(options["sites"])}
 
 

@@ -6,15 +6,20 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 from flax import nnx
+from numpyro.distributions import constraints
 from scipy import integrate, special, stats
 
 from releo_jax.inference.families import FAMILIES, SharedNormal
+from releo_jax.inference.flows import SplineFlow
 from releo_jax.inference.laws import DiagonalNormal, NormalMarginal
-from releo_jax.inference.structure import read_structure
+from releo_jax.inference.mixtures import Mixture, NormalMixture
+from releo_jax.inference.structure import Site, read_structure
 
 FEATURES = 6
+LEVELS = (0.05, 0.5, 0.95)
 
 
 def _made(family, sites, key, spread=0.3):
@@ -33,11 +38,22 @@ def _sample(law, key, n):
     return law.sample(key, (n,))
 
 
-@pytest.fixture(params=["truncated_normal", "logit_normal", "full_covariance"])
-def law_and_family(request, bounded, intervals, key):
+def _statistics(marginal, levels):
+    return marginal.mean, marginal.std, [marginal.quantile(level) for level in levels]
+
+
+@jax.jit
+def _summary(law):
+    return {site.name: _statistics(law.marginal(site.name), LEVELS) for site in law.sites}
+
+
+@pytest.fixture(scope="module", params=sorted(FAMILIES))
+def law_and_family(request, bounded, intervals):
+    key = jax.random.key(2024)
     model, acquisitions = intervals if request.param == "truncated_normal" else bounded
     sites = read_structure(model, acquisitions(key, 3)).local
-    family = _made(request.param, sites, key)
+    # Mixtures spread more than one normal, and random networks bend without measure.
+    family = _made(request.param, sites, key, spread=0.15 if request.param in ("mixture", "flow") else 0.3)
     context = jax.random.normal(key, (5, FEATURES))
     return family(context), family, context
 
@@ -60,29 +76,34 @@ def test_marginals_agree_with_draws(law_and_family, key):
     law, _, _ = law_and_family
     draws = 20_000
     values, _ = _sample(law, key, draws)
+    summary = _summary(law)
+    # Flows know their marginals by 512 draws.
+    noise = 5 * 0.5 / np.sqrt(draws) if not isinstance(law, SplineFlow) else 2 * 0.5 / np.sqrt(512)
     for site in law.sites:
         value = np.asarray(values[site.name], np.float64)
-        marginal = law.marginal(site.name)
-        std = np.asarray(marginal.std)
+        mean, std, quantiles = summary[site.name]
         # Five standard errors of the mean; deviations of heavy right tails (exp) converge more slowly.
-        np.testing.assert_array_less(np.abs(value.mean(0) - marginal.mean), 5.0 * std / np.sqrt(draws))
+        np.testing.assert_array_less(np.abs(value.mean(0) - mean), 5.0 * std / np.sqrt(draws))
         np.testing.assert_allclose(value.std(0), std, rtol=0.15)
-        for level in (0.05, 0.5, 0.95):
-            below = (value < np.asarray(marginal.quantile(level))).mean(0)
-            np.testing.assert_allclose(below, level, atol=5 * 0.5 / np.sqrt(draws))
+        for level, quantile in zip(LEVELS, quantiles, strict=True):
+            below = (value < np.asarray(quantile)).mean(0)
+            np.testing.assert_allclose(below, level, atol=noise)
 
 
 def test_one_site_alone_gives_the_same_marginal(law_and_family):
     law, family, context = law_and_family
-    for site in law.sites:
-        whole, alone = law.marginal(site.name), family.marginal(context, site.name)
-        np.testing.assert_allclose(alone.mean, whole.mean, rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(alone.std, whole.std, rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(alone.quantile(0.9), whole.quantile(0.9), rtol=1e-5, atol=1e-6)
+    names = [site.name for site in law.sites]
+    alone = jax.jit(lambda context: {name: _statistics(family.marginal(context, name), LEVELS) for name in names})
+    for one, other in zip(jax.tree.leaves(alone(context)), jax.tree.leaves(_summary(law)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_marginal_density_integrates_to_one(law_and_family):
     law, _, _ = law_and_family
+    if isinstance(law, SplineFlow):
+        with pytest.raises(ValueError, match="'share': expected a family whose marginals have densities"):
+            law.marginal("share").log_prob(jnp.ones(5))
+        return
     for site in law.sites:
         if site.shape:
             continue
@@ -94,6 +115,22 @@ def test_marginal_density_integrates_to_one(law_and_family):
         values = jnp.broadcast_to(jnp.asarray(x, jnp.float32)[:, None], (x.size, 5))
         density = np.exp(np.asarray(eqx.filter_jit(law.marginal(site.name).log_prob)(values), np.float64))
         np.testing.assert_allclose(integrate.simpson(density, x=x, axis=0), 1.0, atol=1e-3)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_joint_density_integrates_to_one(family, intervals, key):
+    model, acquisitions = intervals
+    sites = read_structure(model, acquisitions(key, 3)).local
+    law = _made(family, sites, key, spread=0.15)(jax.random.normal(key, (1, FEATURES)))
+    unit = special.expit(np.linspace(-9.0, 9.0, 301))
+    grid = dict(zip([s.name for s in sites], np.meshgrid(unit, unit, indexing="ij"), strict=True))
+    values = {s.name: jnp.asarray(s.interval[0] + (s.interval[1] - s.interval[0]) * grid[s.name]) for s in sites}
+    log_density = jax.jit(lambda law, v: law.log_prob(v))(law, {n: v[..., None] for n, v in values.items()})
+    density = np.exp(np.asarray(log_density[..., 0], np.float64)) * np.prod(
+        [s.interval[1] - s.interval[0] for s in sites]
+    )
+    mass = integrate.simpson(integrate.simpson(density, x=unit, axis=1), x=unit)
+    np.testing.assert_allclose(mass, 1.0, atol=5e-3)
 
 
 def test_full_covariance_density_is_that_of_a_multivariate_normal(bounded, key):
@@ -123,6 +160,97 @@ def test_untrained_head_starts_at_the_priors_moments(bounded, key):
         np.testing.assert_allclose(np.concatenate(std), scale, rtol=1e-3)
 
 
+@pytest.mark.parametrize("family", ["mixture", "flow"])
+def test_untrained_mixtures_and_flows_have_the_priors_moments_on_the_real_line(family, key):
+    sites = tuple(Site(name, constraints.real, (), ()) for name in "abcd")
+    location, scale = jnp.arange(4.0), jnp.arange(1.0, 5.0)
+    law = FAMILIES[family](sites, FEATURES, location=location, scale=scale)(jnp.ones((2, FEATURES)))
+    for i, (mean, std, _) in enumerate(_summary(law).values()):
+        # Those of a flow come from 512 quasi-random points.
+        np.testing.assert_allclose(mean, location[i], atol=0.02 * scale[i])
+        np.testing.assert_allclose(std, scale[i], rtol=0.02)
+
+
+def test_a_flow_of_one_site_is_bent_by_the_context(key):
+    sites = (Site("a", constraints.real, (), ()),)
+    law = _made("flow", sites, key, spread=0.15)(jax.random.normal(key, (2, FEATURES)))
+    values, density = _sample(law, key, 500)
+    np.testing.assert_allclose(law.log_prob(values), density, atol=2e-3)
+    x = np.linspace(-12.0, 12.0, 2001)
+    mass = integrate.simpson(np.exp(law.log_prob({"a": jnp.asarray(x, jnp.float32)[:, None]})), x=x, axis=0)
+    np.testing.assert_allclose(mass, 1.0, atol=2e-3)
+
+
+@pytest.mark.parametrize("components", [1, 3])
+def test_mixture_density_and_moments_are_those_of_the_sum(components, key):
+    sites = (Site("pair", constraints.real_vector, (2,), (2,)), Site("c", constraints.real, (), ()))
+    family = Mixture(sites, FEATURES, location=jnp.zeros(3), scale=jnp.ones(3), components=components)
+    graph, parameters, rest = nnx.split(family, nnx.Param, ...)
+    parameters = jax.tree.map(lambda leaf: 0.3 * jax.random.normal(key, leaf.shape), parameters)
+    law = nnx.merge(graph, parameters, rest)(jnp.ones((1, FEATURES)))
+    weights = np.exp(np.asarray(law.log_weights[0], np.float64))
+    factors = np.zeros((components, 3, 3))
+    factors[:, *np.tril_indices(3)] = np.asarray(law.rows[0])
+    means, covariances = np.asarray(law.location[0], np.float64), factors @ factors.transpose(0, 2, 1)
+    x = np.array([0.3, -0.8, 0.5])
+    parts = [stats.multivariate_normal(m, c).pdf(x) for m, c in zip(means, covariances, strict=True)]
+    one = {"pair": jnp.asarray(x[None, :2], jnp.float32), "c": jnp.asarray(x[None, 2], jnp.float32)}
+    np.testing.assert_allclose(law.log_prob(one)[0], np.log(weights @ parts), rtol=1e-4)
+    parts = [stats.norm(m[2], np.sqrt(c[2, 2])).pdf(x[2]) for m, c in zip(means, covariances, strict=True)]
+    np.testing.assert_allclose(law.marginal("c").log_prob(one["c"])[0], np.log(weights @ parts), rtol=1e-4)
+    np.testing.assert_allclose(law.marginal("c").mean[0], weights @ means[:, 2], rtol=1e-4)
+
+
+def test_marginal_of_the_last_numbers_keeps_their_correlation(key):
+    sites = (Site("c", constraints.real, (), ()), Site("pair", constraints.real, (2,), (2,)))
+    law = _made("mixture", sites, key)(jax.random.normal(key, (1, FEATURES)))
+    factors = np.zeros((8, 3, 3))
+    factors[:, *np.tril_indices(3)] = np.asarray(law.rows[0])
+    covariances = (factors @ factors.transpose(0, 2, 1))[:, 1:, 1:]
+    small = np.zeros((8, 2, 2))
+    small[:, *np.tril_indices(2)] = np.asarray(law.marginal("pair").rows[0])
+    np.testing.assert_allclose(small @ small.transpose(0, 2, 1), covariances, rtol=1e-4, atol=1e-5)
+
+
+def _gaussian_bump(x):
+    return jnp.exp(-0.5 * ((x - 0.7) / 0.4) ** 2)
+
+
+def test_gradient_of_an_expectation_under_a_mixture_is_that_of_quadrature(key):
+    """Two numbers that depend on each other, apart in two components: weights, means and factors all count."""
+    sites = (Site("a", constraints.real, (), ()), Site("b", constraints.real, (), ()))
+    parameters = (
+        jnp.asarray([[0.4, -0.3]]),  # logits
+        jnp.asarray([[[-0.8, 0.5], [1.0, -0.4]]]),
+        jnp.asarray([[[0.6, 0.3, 0.5], [0.9, -0.5, 0.7]]]),
+    )
+
+    def made(logits, location, rows):
+        return NormalMixture(sites, jax.nn.log_softmax(logits), location, rows)
+
+    def integrand(values):
+        return _gaussian_bump(values["a"]) * jnp.sin(values["b"] + 0.5 * values["a"]) + values["b"] ** 2
+
+    def by_draws(parameters, key):
+        return integrand(made(*parameters).sample(key, (20_000,))[0]).mean()
+
+    x = jnp.linspace(-8.0, 8.0, 401)
+    a, b = jnp.meshgrid(x, x, indexing="ij")
+    grid = {"a": a[..., None], "b": b[..., None]}
+
+    def by_quadrature(parameters):
+        return (jnp.exp(made(*parameters).log_prob(grid)) * integrand(grid)).sum() * (x[1] - x[0]) ** 2
+
+    exact = jax.jit(jax.grad(by_quadrature))(parameters)
+    gradient = jax.jit(jax.grad(by_draws))
+    many = [gradient(parameters, k) for k in jax.random.split(key, 16)]
+    for name, expected, *found in zip(("logits", "location", "rows"), exact, *many, strict=True):
+        found = np.stack(found)
+        error = found.std(0, ddof=1) / np.sqrt(len(found))
+        assert (np.abs(found.mean(0) - expected) < 4.5 * error + 1e-4).all(), name
+        assert (error < 0.02).all(), name
+
+
 @pytest.mark.parametrize("scale", [0.05, 1.0, 3.0])
 def test_logit_normal_moments_against_quadrature(intervals, scale):
     model, acquisitions = intervals
@@ -143,11 +271,6 @@ def test_logit_normal_moments_against_quadrature(intervals, scale):
 
 
 def test_quantiles_of_a_falling_transform_are_not_swapped(key):
-    import numpyro.distributions as dist
-    from numpyro.distributions import constraints
-
-    from releo_jax.inference.structure import Site
-
     site = Site("x", constraints.less_than(2.0), (), ())
     marginal = DiagonalNormal((site,), jnp.zeros((1, 1)), jnp.ones((1, 1))).marginal("x")
     # 2 - exp(z), z standard normal.
