@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +136,30 @@ class Posterior(abc.ABC):
             variables[name] = ([plate], np.asarray(noticed), {"long_name": name.replace("_", " ")})
         return xarray.Dataset(variables)
 
+    def to_arviz(self, *, key: Array, n: int = 1000) -> Any:
+        """Draws as what ArviZ works on (InferenceData or, from version 1 on, a DataTree), one chain; needs the package `arviz`.
+
+        Args:
+            key: random key.
+            n: draws.
+
+        Raises:
+            ImportError: ArviZ is not installed.
+        """
+        try:
+            import arviz
+        except ImportError as error:
+            raise ImportError(
+                "to_arviz: expected the package arviz, which is not installed; pip install arviz"
+            ) from error
+        plate, size = self._plate()
+        draws = {name: np.asarray(value)[None] for name, value in self.sample(key, n).items()}
+        dims = {name: [plate] for name in draws if self._local(name)}
+        coords = {plate: np.arange(size)}
+        if hasattr(arviz, "InferenceData"):
+            return arviz.from_dict(posterior=draws, dims=dims, coords=coords)
+        return arviz.from_dict({"posterior": draws}, dims=dims, coords=coords)  # from version 1 on
+
 
 def _attributes(site: str, statistic: str) -> dict[str, str]:
     known = physical_parameters().get(site)
@@ -145,6 +169,30 @@ def _attributes(site: str, statistic: str) -> dict[str, str]:
     if known.standard_name and not statistic.endswith("deviation"):
         found["standard_name"] = known.standard_name
     return found
+
+
+class Deferred(Mapping[str, Array]):
+    """A mapping that is computed when it is first looked at.
+
+    Args:
+        compute: makes it.
+    """
+
+    def __init__(self, compute: Callable[[], Mapping[str, Array]]) -> None:
+        self._compute = compute
+
+    @functools.cached_property
+    def _made(self) -> Mapping[str, Array]:
+        return self._compute()
+
+    def __getitem__(self, name: str) -> Array:
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)
 
 
 class DrawsPosterior(Posterior):

@@ -12,7 +12,17 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 
-from releo_jax.inference import fit_laplace, fit_lut, fit_map, fit_nuts, fit_smc, fit_svi, refine
+from releo_jax.inference import (
+    fit_laplace,
+    fit_lut,
+    fit_map,
+    fit_nuts,
+    fit_smc,
+    fit_svi,
+    load_posterior,
+    refine,
+    save_posterior,
+)
 from releo_jax.inference.nuts import warn
 from releo_jax.inference.structure import read_structure, simulate
 from releo_jax.observations import SingleDate, observe, take
@@ -67,6 +77,37 @@ def test_result_is_a_described_dataset(name, fitted):
     dataset = fitted(name).to_xarray()
     assert set(dataset.dims) == {"pixel"} and dataset.sizes["pixel"] == 40
     assert {"first_mean", "first_std", "first_q05", "misfit_p_value", "domain_p_value", "usable_bands"} <= set(dataset)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_file_gives_the_posterior_back(name, fitted, linear, scene, tmp_path):
+    posterior = fitted(name)
+    save_posterior(posterior, tmp_path / "it.safetensors")
+    again = load_posterior(tmp_path / "it.safetensors", model=linear.model, observations=scene)
+    assert type(again) is type(posterior)
+    for site in posterior.mean:
+        np.testing.assert_array_equal(again.mean[site], posterior.mean[site])
+        np.testing.assert_array_equal(again.std[site], posterior.std[site])
+    assert set(again.diagnostics) == set(posterior.diagnostics)
+    for name, value in posterior.diagnostics.items():
+        np.testing.assert_array_equal(again.diagnostics[name], value)
+
+
+def test_draws_go_to_arviz(fitted):
+    pytest.importorskip("arviz")
+    converted = fitted("smc").to_arviz(key=jax.random.key(0), n=20)
+    assert dict(converted["posterior"]["first"].sizes) == {"chain": 1, "draw": 20, "pixel": 40}
+
+
+def test_laws_are_read_with_their_own_model_only(fitted, scene, skewed, tmp_path):
+    save_posterior(fitted("laplace"), tmp_path / "it.safetensors")
+    with pytest.raises(ValueError, match="expected model= and observations= beside a GuidePosterior"):
+        load_posterior(tmp_path / "it.safetensors")
+    with pytest.raises(ValueError, match="expected a model with the sites"):
+        load_posterior(tmp_path / "it.safetensors", model=skewed[0], observations=skewed[1])
+    (tmp_path / "other.safetensors").write_bytes(b"no")
+    with pytest.raises(ValueError, match="expected a safetensors file"):
+        load_posterior(tmp_path / "other.safetensors")
 
 
 @pytest.mark.parametrize("name", ENGINES)
