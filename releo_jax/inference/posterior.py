@@ -137,7 +137,7 @@ class Posterior(abc.ABC):
         return xarray.Dataset(variables)
 
     def to_arviz(self, *, key: Array, n: int = 1000) -> Any:
-        """Draws as what ArviZ works on (InferenceData or, from version 1 on, a DataTree), one chain; needs the package `arviz`.
+        """Draws in the form that ArviZ works on (InferenceData; from its version 1 on a DataTree), as one chain.
 
         Args:
             key: random key.

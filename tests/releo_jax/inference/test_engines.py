@@ -2,6 +2,8 @@
 
 import functools
 import re
+import sys
+import types
 from contextlib import nullcontext
 
 import equinox as eqx
@@ -93,10 +95,21 @@ def test_file_gives_the_posterior_back(name, fitted, linear, scene, tmp_path):
         np.testing.assert_array_equal(again.diagnostics[name], value)
 
 
-def test_draws_go_to_arviz(fitted):
-    pytest.importorskip("arviz")
-    converted = fitted("smc").to_arviz(key=jax.random.key(0), n=20)
-    assert dict(converted["posterior"]["first"].sizes) == {"chain": 1, "draw": 20, "pixel": 40}
+@pytest.mark.parametrize("old", [True, False])
+def test_draws_go_to_arviz(old, fitted, monkeypatch):
+    """Through the call that ArviZ has before and from version 1 on; ArviZ itself need not be installed."""
+    seen = types.ModuleType("arviz")
+    seen.from_dict = lambda *given, **named: (given, named)
+    if old:
+        seen.InferenceData = object
+    monkeypatch.setitem(sys.modules, "arviz", seen)
+    given, named = fitted("laplace").to_arviz(key=jax.random.key(0), n=20)
+    draws = named["posterior"] if old else given[0]["posterior"]
+    assert draws["first"].shape == (1, 20, 40) and named["dims"]["first"] == ["pixel"]
+    assert named["coords"]["pixel"].size == 40
+    monkeypatch.setitem(sys.modules, "arviz", None)
+    with pytest.raises(ImportError, match="pip install arviz"):
+        fitted("laplace").to_arviz(key=jax.random.key(0))
 
 
 def test_laws_are_read_with_their_own_model_only(fitted, scene, skewed, tmp_path):
