@@ -1,0 +1,115 @@
+"""What is measured: a simulator with its prior, and entries that a machine lacks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from releo_jax.benchmarking.space import Prior, names_of
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Simulator:
+    """A simulator and the box it is used in.
+
+    Attributes:
+        name: how tables and figures call it.
+        function: from parameters (batch, parameter) to outputs (batch, output), rows independent of each other.
+            `by_name` makes one from a function of a dict.
+        prior: bounds `{name: (low, high)}`, NumPyro distributions `{name: law}`, or a NumPyro model that samples the
+            parameters; the order of the names is that of the columns.
+        conditions: names of parameters that vary and have no derivatives: the geometry, say.
+        reference: what the outputs should be, if another simulator is more exact: same parameters, same outputs. It is
+            evaluated in float64.
+        dtype: precision in which the simulator is used and timed.
+        jax: whether JAX may trace the function. Any other is called with NumPy arrays and returns one.
+        vjp: derivatives of a function that JAX cannot trace, if it offers any: from parameters (batch, parameter) and
+            cotangents (batch, output) to values (batch, output) and gradients (batch, parameter).
+        note: a few words for the tables: version, licence, how it was trained.
+    """
+
+    name: str
+    function: Callable[[Any], Any]
+    prior: Prior
+    conditions: tuple[str, ...] = ()
+    reference: Simulator | None = None
+    dtype: Literal["float32", "float64"] = "float32"
+    jax: bool = True
+    vjp: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        names = names_of(self.prior)
+        stray = sorted(set(self.conditions) - set(names))
+        if stray:
+            raise ValueError(f"{self.name}: expected conditions among the parameters {names}, got {stray}")
+        if self.dtype not in ("float32", "float64"):
+            raise ValueError(f"{self.name}: expected dtype float32 or float64, got {self.dtype!r}")
+        if self.jax and self.vjp is not None:
+            raise ValueError(f"{self.name}: JAX differentiates the function itself; leave out vjp, or set jax=False")
+
+
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+    """An entry that cannot be measured here.
+
+    Attributes:
+        name: of the simulator.
+        reason: what is missing, and what to do about it.
+    """
+
+    name: str
+    reason: str
+
+
+def by_name(function: Callable[[Mapping[str, Any]], Any], prior: Prior) -> Callable[[Any], Any]:
+    """A function of an array (batch, parameter) from one of a dict of arrays (batch,), keyed by the prior's names."""
+    names = names_of(prior)
+
+    def of_array(parameters: Any) -> Any:
+        return function({name: parameters[:, column] for column, name in enumerate(names)})
+
+    return of_array
+
+
+def evaluate(simulator: Simulator, parameters: np.ndarray, dtype: str) -> np.ndarray:
+    """Outputs (batch, output) of a simulator that is given parameters of a precision.
+
+    Raises:
+        ValueError: the outputs have another shape.
+    """
+    if simulator.jax:
+        with jax.enable_x64(dtype == "float64"):
+            values = np.asarray(jax.jit(simulator.function)(jnp.asarray(parameters, dtype)))
+    else:
+        values = np.asarray(simulator.function(parameters.astype(dtype)))
+    if values.ndim != 2 or values.shape[0] != parameters.shape[0]:
+        raise ValueError(
+            f"{simulator.name}: expected outputs (batch, output) with batch {parameters.shape[0]}, got shape "
+            f"{values.shape}; reshape what the function returns"
+        )
+    return values
+
+
+def differentiable(simulator: Simulator) -> tuple[int, ...]:
+    """Columns of the parameters that have derivatives."""
+    return tuple(i for i, name in enumerate(names_of(simulator.prior)) if name not in simulator.conditions)
+
+
+def split(simulator: Simulator, parameters: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """Parameters that have derivatives (batch, parameter), and the function of them, conditions held."""
+    columns = differentiable(simulator)
+    if len(columns) == parameters.shape[1]:
+        return parameters, simulator.function
+
+    def of_them(free: Any) -> Any:
+        row = {column: free[:, index] for index, column in enumerate(columns)}
+        every = [row.get(column, parameters[:, column]) for column in range(parameters.shape[1])]
+        return simulator.function(jnp.stack(every, axis=1))
+
+    return parameters[:, np.array(columns)], of_them
