@@ -22,8 +22,8 @@ from releo_jax.benchmarking.accuracy import (
 )
 from releo_jax.benchmarking.machine import machine
 from releo_jax.benchmarking.report import Entry, Report, benchmark, from_json
-from releo_jax.benchmarking.simulator import Simulator, Skipped, by_name
-from releo_jax.benchmarking.timing import BATCH_SIZES, OPERATIONS, Memory, Rate, compile_time, memory, throughput
+from releo_jax.benchmarking.simulator import OPERATIONS, Simulator, Skipped, by_name
+from releo_jax.benchmarking.timing import BATCH_SIZES, Memory, Rate, compile_time, memory, throughput
 
 __all__ = [
     "BATCH_SIZES",

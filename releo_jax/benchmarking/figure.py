@@ -6,7 +6,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from releo_jax.benchmarking.report import Report
-from releo_jax.benchmarking.timing import OPERATIONS
+from releo_jax.benchmarking.simulator import OPERATIONS
 
 # Okabe and Ito (2008) without the yellow; line style and marker differ too.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -34,7 +34,7 @@ def markdown(report: Report) -> str:
 
 
 def accuracy_table(report: Report) -> str:
-    """Errors of values in the unit of the outputs, relative errors of slopes, points that are not numbers."""
+    """Errors of values and slopes: as shares of the largest slope, or in the unit of the outputs and per width."""
     head = (
         "accuracy",
         "precision",
@@ -43,7 +43,7 @@ def accuracy_table(report: Report) -> str:
         "to the reference: inside, max (rms)",
         "everywhere, max",
         "slopes to own differences, max",
-        "to those of the reference, max",
+        "to those of the reference: inside, max (rms)",
         "undecided",
         "not finite",
     )
@@ -95,7 +95,7 @@ def _accuracy_row(entry: Entry) -> list[str]:
         _error(target, "inside", lambda one: f"{one.max:.1e} ({one.rms:.1e})"),
         _error(target, "all", lambda one: f"{one.max:.1e}"),
         _error(own, "all", lambda one: f"{one.relative:.1e}"),
-        _error(slopes, "all", lambda one: f"{one.relative:.1e}"),
+        _error(slopes, "inside", lambda one: f"{one.max:.1e} ({one.rms:.1e})"),
         _maybe(gradients if own else None, lambda one: f"{one.undecided:.1%}"),
         bad or NOTHING,
     ]

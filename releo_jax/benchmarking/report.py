@@ -19,11 +19,10 @@ from releo_jax.benchmarking.accuracy import (
 )
 from releo_jax.benchmarking.machine import machine
 from releo_jax.benchmarking.markdown import markdown
-from releo_jax.benchmarking.simulator import Simulator, Skipped, differentiable, evaluate
+from releo_jax.benchmarking.simulator import OPERATIONS, Simulator, Skipped, differentiable, evaluate
 from releo_jax.benchmarking.space import names_of
 from releo_jax.benchmarking.timing import (
     BATCH_SIZES,
-    OPERATIONS,
     Memory,
     Prepared,
     Rate,
@@ -113,7 +112,7 @@ def from_json(text: str) -> Report:
         one["values"] = values and ValueAccuracy(**{key: _errors(part) for key, part in values.items()})
         if gradients:
             read = {mode: _errors(gradients.pop(mode)) for mode in ("reverse", "forward", "reference")}
-            one["gradients"] = GradientAccuracy(**read, **gradients)
+            one["gradients"] = GradientAccuracy(**(gradients | read))
         one["census"] = census and Census(**census)
         costs = [cost | {"memory": cost["memory"] and Memory(**cost["memory"])} for cost in one["costs"]]
         one["costs"] = tuple(Cost(**cost) for cost in costs)
@@ -201,7 +200,7 @@ def benchmark(
                 note=one.note,
                 dtype=one.dtype,
                 parameters=len(names_of(one.prior)),
-                slopes=len(differentiable(one)) if "gradient" in offers(one) else 0,
+                slopes=len(differentiable(one)) if one.jax or one.vjp else 0,
                 costs=tuple(Cost(made.operation, made.batch, made.compile_seconds, made.memory) for made in mine),
                 rates=tuple(rate(made) for made in mine),
                 flags=tuple(_flags(part, value_tolerance, gradient_tolerance)),

@@ -113,7 +113,7 @@ def reverse_slopes(simulator: Simulator, x: np.ndarray, chosen: np.ndarray) -> n
 
     def pull(parameters: Any, weight: Any) -> Any:
         free, function = split(simulator, parameters)
-        return jax.vjp(function, free)[1](weight)[0]
+        return jnp.stack(jax.vjp(function, *free)[1](weight), axis=-1)
 
     def run(parameters: Any) -> np.ndarray:
         compiled = jax.jit(pull)
@@ -127,7 +127,7 @@ def forward_slopes(simulator: Simulator, x: np.ndarray, chosen: np.ndarray) -> n
 
     def push(parameters: Any, direction: Any) -> Any:
         free, function = split(simulator, parameters)
-        return jax.jvp(function, (free,), (jnp.broadcast_to(direction, free.shape),))[1]
+        return jax.jvp(function, free, tuple(jnp.broadcast_to(d, free[0].shape) for d in direction))[1]
 
     def run(parameters: Any) -> np.ndarray:
         compiled = jax.jit(push)

@@ -12,11 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from releo_jax.benchmarking.simulator import Simulator, split
+from releo_jax.benchmarking.simulator import OPERATIONS, Simulator, split
 from releo_jax.benchmarking.space import draw
-
-OPERATIONS = ("forward", "gradient", "Jacobian")
-"""The outputs; value and gradient of a misfit to observed outputs; all derivatives of all outputs."""
 
 BATCH_SIZES = (1, 16, 256, 4096, 65536)
 
@@ -68,8 +65,9 @@ class Rate:
 
 
 def offers(simulator: Simulator) -> tuple[str, ...]:
-    """Operations that a simulator has."""
-    return OPERATIONS if simulator.jax else OPERATIONS[: 2 if simulator.vjp else 1]
+    """Operations that are timed."""
+    possible = OPERATIONS if simulator.jax else OPERATIONS[: 2 if simulator.vjp else 1]
+    return tuple(name for name in possible if name in simulator.operations)
 
 
 def prepare(simulator: Simulator, operation: str, batch: int, *, seed: int) -> Prepared:
@@ -198,48 +196,40 @@ def _forward(simulator: Simulator) -> Callable[..., Any]:
 def _gradient(simulator: Simulator) -> Callable[..., Any]:
     def value_and_gradient(parameters: Any, observed: Any) -> Any:
         free, function = split(simulator, parameters)
-        return jax.value_and_grad(lambda x: ((function(x) - observed) ** 2).sum())(free)
+        return jax.value_and_grad(lambda columns: ((function(*columns) - observed) ** 2).sum())(free)
 
     return value_and_gradient
 
 
 def _jacobian(simulator: Simulator) -> Callable[..., Any]:
-    """Derivatives (batch, output, parameter): a product for each parameter, or for each output if those are fewer."""
+    """All derivatives: a forward product for each parameter, or a backward one for each output if those are fewer."""
 
-    def backward(parameters: Any) -> Any:
-        free, function = split(simulator, parameters)
-        values, pull = jax.vjp(function, free)
-        unit = np.eye(values.shape[1], dtype=values.dtype)
+    def backward(free: Any, function: Any) -> Any:
+        values, pull = jax.vjp(function, *free)
+        return _each(lambda weight: pull(jnp.broadcast_to(weight, values.shape)), values.shape[1], values.dtype)
 
-        def row(weight: Any) -> Any:
-            return pull(jnp.broadcast_to(weight, values.shape))[0]
-
-        return jnp.moveaxis(_each(row, unit), 0, 1)
-
-    def forward(parameters: Any) -> Any:
-        free, function = split(simulator, parameters)
-        unit = np.eye(free.shape[1], dtype=free.dtype)
-
+    def forward(free: Any, function: Any) -> Any:
         def column(direction: Any) -> Any:
-            return jax.jvp(function, (free,), (jnp.broadcast_to(direction, free.shape),))[1]
+            return jax.jvp(function, free, tuple(jnp.broadcast_to(part, free[0].shape) for part in direction))[1]
 
-        return jnp.moveaxis(_each(column, unit), 0, -1)
+        return _each(column, len(free), free[0].dtype)
 
     def jacobian(parameters: Any) -> Any:
         free, function = split(simulator, parameters)
-        if jax.eval_shape(function, free).shape[1] < free.shape[1]:
-            return backward(parameters)
+        if jax.eval_shape(function, *free).shape[1] < len(free):
+            return backward(free, function)
         try:
-            return forward(parameters)
+            return forward(free, function)
         except TypeError:  # a custom reverse rule without a forward one
-            return backward(parameters)
+            return backward(free, function)
 
     return jacobian
 
 
-def _each(function: Callable[[Any], Any], rows: Any) -> Any:
-    """Results for every row: one after the other, which XLA fuses best, or mapped where there are many."""
-    return jnp.stack([function(row) for row in rows]) if len(rows) <= _MANY else jax.lax.map(function, rows)
+def _each(function: Callable[[Any], Any], n: int, dtype: Any) -> Any:
+    """Results for every unit vector: one after the other, which XLA fuses best, or mapped where there are many."""
+    unit = np.eye(n, dtype=dtype)
+    return [function(row) for row in unit] if n <= _MANY else jax.lax.map(function, jnp.asarray(unit))
 
 
 def _prepare_external(simulator: Simulator, operation: str, parameters: np.ndarray) -> Prepared:
