@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from physics import Canopy, Leaf, Soil, SunView, prosail, prospect_d, sail, sensor, soil_mixture
-from releo_jax.benchmarking import Simulator
+from releo_jax.benchmarking import Simulator, by_name
 
 LEAF = ("layers", "chlorophyll", "carotenoids", "anthocyanins", "brown_pigment", "water", "dry_matter")
 CANOPY = ("leaf_area_index", "mean_leaf_angle", "hot_spot")
@@ -36,9 +35,8 @@ PRIOR = {
 LAND_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 
 
-def records(parameters: Any) -> tuple[Any, ...]:
-    """Leaf, canopy, soil and directions from an array (batch, 15)."""
-    fields = {name: parameters[:, column] for column, name in enumerate(PRIOR)}
+def records(fields: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Leaf, canopy, soil and directions from columns (batch,) by name."""
     return (
         Leaf(**{name: fields[name] for name in LEAF}),
         Canopy(**{name: fields[name] for name in CANOPY}),
@@ -47,30 +45,31 @@ def records(parameters: Any) -> tuple[Any, ...]:
     )
 
 
-def spectra(parameters: Any, *, hot_spot: str = "exact") -> Any:
+def spectra(fields: Mapping[str, Any], *, hot_spot: str = "exact") -> Any:
     """Bidirectional reflectance (batch, 2101)."""
-    leaf, canopy, soil, directions = records(parameters)
+    leaf, canopy, soil, directions = records(fields)
     return sail(canopy, prospect_d(leaf), soil_mixture(soil), directions, hot_spot=hot_spot).bidirectional  # type: ignore
 
 
-def spectra_on_one_soil(parameters: Any) -> Any:
-    """Bidirectional reflectance (batch, 2101) with the classical hot spot and the soil as bright as its library."""
-    brightness = list(PRIOR).index("brightness")
-    ones = jnp.ones_like(parameters[:, :1])
-    return spectra(
-        jnp.concatenate([parameters[:, :brightness], ones, parameters[:, brightness + 1 :]], axis=1), hot_spot="legacy"
-    )
+def classical_spectra(fields: Mapping[str, Any]) -> Any:
+    """Bidirectional reflectance (batch, 2101) with the classical hot spot."""
+    return spectra(fields, hot_spot="legacy")
 
 
-def bands(parameters: Any, *, device: Any) -> Any:
+def spectra_on_one_soil(fields: Mapping[str, Any]) -> Any:
+    """The same with a soil as bright as its library."""
+    return classical_spectra({**fields, "brightness": jnp.ones_like(fields["brightness"])})
+
+
+def bands(fields: Mapping[str, Any], *, device: Any) -> Any:
     """Reflectance in bands (batch, band) by the quadrature of a sensor."""
-    leaf, canopy, soil, directions = records(parameters)
+    leaf, canopy, soil, directions = records(fields)
     return prosail(leaf, canopy, soil_mixture(soil, wavelengths=device.wavelengths), directions, sensor=device)
 
 
-def convolved(parameters: Any, *, device: Any) -> Any:
+def convolved(fields: Mapping[str, Any], *, device: Any) -> Any:
     """Reflectance in bands (batch, band) by the convolution of the full spectra with the responses."""
-    return jnp.matmul(spectra(parameters), jnp.asarray(device.responses.T), precision=jax.lax.Precision.HIGHEST)
+    return jnp.matmul(spectra(fields), jnp.asarray(device.responses.T), precision=jax.lax.Precision.HIGHEST)
 
 
 def entry(name: str, function: Callable[[Any], Any], **fields: Any) -> Simulator:
@@ -79,11 +78,16 @@ def entry(name: str, function: Callable[[Any], Any], **fields: Any) -> Simulator
     return Simulator(name=name, function=function, **(shared | fields))
 
 
+def model(name: str, function: Callable[[Mapping[str, Any]], Any], **fields: Any) -> Simulator:
+    """An entry whose function takes columns by name."""
+    return entry(name, by_name(function, PRIOR), **fields)
+
+
 @functools.cache
 def exact_bands(bands: tuple[str, ...] | None) -> Simulator:
     """Bands of Sentinel-2 by convolution: what quadratures and emulators are compared with."""
     device = sensor("sentinel2a", bands=bands) if bands else sensor("sentinel2a")
-    return entry("convolution", functools.partial(convolved, device=device), dtype="float64")
+    return model("convolution", functools.partial(convolved, device=device), dtype="float64")
 
 
 def ours() -> list[Simulator]:
@@ -93,16 +97,9 @@ def ours() -> list[Simulator]:
     every = functools.partial(bands, device=sensor("sentinel2a"))
     finer = functools.partial(bands, device=sensor("sentinel2a", bands=LAND_BANDS, tolerance=1e-4))
     return [
-        entry("full spectra float32", spectra, operations=("forward", "gradient")),
-        entry("full spectra float64", spectra, dtype="float64", operations=forward),
-        entry("ten bands", ten, reference=exact_bands(LAND_BANDS), note="quadrature to 1e-3"),
-        entry("all bands", every, reference=exact_bands(None), operations=forward, note="quadrature to 1e-3"),
-        entry("ten bands at 1e-4", finer, reference=exact_bands(LAND_BANDS), operations=forward),
+        model("full spectra float32", spectra, operations=("forward", "gradient")),
+        model("full spectra float64", spectra, dtype="float64", operations=forward),
+        model("ten bands", ten, reference=exact_bands(LAND_BANDS), note="quadrature to 1e-3"),
+        model("all bands", every, reference=exact_bands(None), operations=forward, note="quadrature to 1e-3"),
+        model("ten bands at 1e-4", finer, reference=exact_bands(LAND_BANDS), operations=forward),
     ]
-
-
-def parameters_of(n: int, seed: int) -> np.ndarray:
-    """Parameters (n, 15) drawn from the box."""
-    from releo_jax.benchmarking.space import draw
-
-    return draw(PRIOR, n, seed=seed)

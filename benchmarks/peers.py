@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.optics import ANGLES, PRIOR, entry, spectra, spectra_on_one_soil
+from benchmarks.optics import ANGLES, PRIOR, classical_spectra, entry, model, spectra_on_one_soil
 from releo_jax.benchmarking import Simulator, Skipped
 
 
@@ -16,7 +16,7 @@ def prosail_entry() -> Simulator | Skipped:
     """The package `prosail`: Numba, float64, one canopy a call, no derivatives."""
     if importlib.util.find_spec("prosail") is None:
         return Skipped("prosail", "the package is not installed; install the extra releo-jax[benchmark]")
-    classical = entry("classical", _classical, dtype="float64")
+    classical = model("classical", classical_spectra, dtype="float64")
     return entry(
         "prosail", peer_spectra, dtype="float64", jax=False, reference=classical, note="GPL-3.0, Numba; no derivatives"
     )
@@ -47,7 +47,7 @@ def torchrtm_entry() -> Simulator | Skipped:
         jax=False,
         vjp=torch_vjp,
         conditions=("brightness", *ANGLES),
-        reference=entry("on one soil", spectra_on_one_soil, dtype="float64"),
+        reference=model("on one soil", spectra_on_one_soil, dtype="float64"),
         note=f"MIT, PyTorch {torch.__version__} on {device}; soil of brightness 1",
     )
 
@@ -123,7 +123,3 @@ def _torch(parameters: Any, differentiable: bool) -> Any:
         differentiable=differentiable,
     )
     return components[3].T  # diffuse, directional, ...: the fourth is the bidirectional reflectance
-
-
-def _classical(parameters: Any) -> Any:
-    return spectra(parameters, hot_spot="legacy")

@@ -112,7 +112,7 @@ def reverse_slopes(simulator: Simulator, x: np.ndarray, chosen: np.ndarray) -> n
         return np.stack(rows, axis=1)
 
     def pull(parameters: Any, weight: Any) -> Any:
-        free, function = split(simulator, parameters)
+        free, function = split(simulator, list(parameters.T))
         return jnp.stack(jax.vjp(function, *free)[1](weight), axis=-1)
 
     def run(parameters: Any) -> np.ndarray:
@@ -126,7 +126,7 @@ def forward_slopes(simulator: Simulator, x: np.ndarray, chosen: np.ndarray) -> n
     """Slopes (point, output, parameter) by one push-forward for each parameter; None where there is no such rule."""
 
     def push(parameters: Any, direction: Any) -> Any:
-        free, function = split(simulator, parameters)
+        free, function = split(simulator, list(parameters.T))
         return jax.jvp(function, free, tuple(jnp.broadcast_to(d, free[0].shape) for d in direction))[1]
 
     def run(parameters: Any) -> np.ndarray:

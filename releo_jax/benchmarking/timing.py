@@ -84,9 +84,10 @@ def prepare(simulator: Simulator, operation: str, batch: int, *, seed: int) -> P
         return _prepare_external(simulator, operation, parameters)
     double = simulator.dtype == "float64"
     with jax.enable_x64(double), _no_disk_cache():
-        inputs = [jnp.asarray(parameters, simulator.dtype)]
+        given = jnp.asarray(parameters, simulator.dtype)
+        inputs: list[Any] = [given] if operation == "forward" else [[jnp.array(column) for column in given.T]]
         if operation == "gradient":
-            inputs.append(1.05 * jax.jit(lambda x: simulator.function(x))(inputs[0]))
+            inputs.append(1.05 * jax.jit(lambda x: simulator.function(x))(given))
         function = {"forward": _forward, "gradient": _gradient, "Jacobian": _jacobian}[operation]
         start = time.perf_counter()
         compiled = jax.jit(function(simulator)).lower(*inputs).compile()
@@ -194,9 +195,9 @@ def _forward(simulator: Simulator) -> Callable[..., Any]:
 
 
 def _gradient(simulator: Simulator) -> Callable[..., Any]:
-    def value_and_gradient(parameters: Any, observed: Any) -> Any:
-        free, function = split(simulator, parameters)
-        return jax.value_and_grad(lambda columns: ((function(*columns) - observed) ** 2).sum())(free)
+    def value_and_gradient(columns: Any, observed: Any) -> Any:
+        free, function = split(simulator, columns)
+        return jax.value_and_grad(lambda x: ((function(*x) - observed) ** 2).sum())(free)
 
     return value_and_gradient
 
@@ -214,8 +215,8 @@ def _jacobian(simulator: Simulator) -> Callable[..., Any]:
 
         return _each(column, len(free), free[0].dtype)
 
-    def jacobian(parameters: Any) -> Any:
-        free, function = split(simulator, parameters)
+    def jacobian(columns: Any) -> Any:
+        free, function = split(simulator, columns)
         if jax.eval_shape(function, *free).shape[1] < len(free):
             return backward(free, function)
         try:
