@@ -159,8 +159,8 @@ def throughput(prepared: Sequence[Prepared], *, rounds: int = 5, slice_seconds: 
     Args:
         prepared: operations of all simulators that are compared; their `seconds` are replaced.
         rounds: number of turns.
-        slice_seconds: length of a turn; at least one run is made. A run is one call, or four in a row where a call is
-            short, and ends when its result is there.
+        slice_seconds: length of a turn; at least one run is made. A run is one call, or four in a row where a call
+            takes less than a millisecond, and ends when its result is there.
     """
     for one in prepared:
         one.seconds.clear()
@@ -169,7 +169,7 @@ def throughput(prepared: Sequence[Prepared], *, rounds: int = 5, slice_seconds: 
         for one in prepared:
             until = time.perf_counter() + slice_seconds
             while True:
-                _time_once(one, 4 if not one.seconds or one.seconds[-1] < 0.01 else 1)
+                _time_once(one, 4 if not one.seconds or one.seconds[-1] < 1e-3 else 1)
                 if time.perf_counter() >= until:
                     break
 
