@@ -23,6 +23,7 @@ from releo_jax.benchmarking import (
     nan_census,
 )
 from releo_jax.benchmarking.space import box_of, draw, points
+from releo_jax.benchmarking.timing import prepare
 
 BOUNDS = {"x": (0.0, 1.0), "y": (-2.0, 2.0)}
 
@@ -220,6 +221,28 @@ def test_batches_that_need_too_much_are_left_out():
     assert compile_time(one, seed=0) > 0
 
 
+@pytest.mark.parametrize("width", [1, 3])  # fewer outputs than parameters, and more: backward and forward products
+@pytest.mark.parametrize("conditions", [(), ("y",)])
+@pytest.mark.parametrize("named", [True, False])
+def test_what_is_timed_computes_slopes(width, conditions, named):
+    function = by_name(lambda p: sound(p)[:, :width], BOUNDS)
+    given = function if named else (lambda x: function(x))
+    one = Simulator(name="sound", function=given, prior=BOUNDS, conditions=conditions)
+    x = jnp.asarray(draw(BOUNDS, 5, seed=3), jnp.float32)
+    exact = jax.vmap(jax.jacfwd(lambda row: function(row[None])[0]))(x)[:, :, : 2 - len(conditions)]
+
+    found = np.asarray(prepare(one, "Jacobian", 5, seed=3).call())
+    # backward: (output, parameter, batch); forward: (parameter, batch, output)
+    found = found.transpose(2, 0, 1) if width < exact.shape[2] else found.transpose(1, 2, 0)
+    np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-6)
+
+    value, slope = prepare(one, "gradient", 5, seed=3).call()
+    misses = -0.05 * function(x)  # the observations lie 5 % above
+    np.testing.assert_allclose(value, (misses**2).sum(), rtol=1e-4)
+    expected = 2 * jnp.einsum("no,nop->pn", misses, exact)
+    np.testing.assert_allclose(np.asarray(slope), expected, rtol=1e-3, atol=1e-4)
+
+
 def test_priors_as_bounds_distributions_and_models():
     def model():
         a = numpyro.sample("a", dist.Uniform(1.0, 3.0))
@@ -256,6 +279,7 @@ def test_points_lie_in_the_box_and_on_its_faces():
     [
         ({"conditions": ("z",)}, "expected conditions among"),
         ({"dtype": "float16"}, "expected dtype float32 or float64"),
+        ({"operations": ("hessian",)}, "expected operations among"),
         ({"vjp": lambda p, w: (p, p)}, "leave out vjp"),
     ],
 )
