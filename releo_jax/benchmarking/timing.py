@@ -203,7 +203,7 @@ def _gradient(simulator: Simulator) -> Callable[..., Any]:
 
 
 def _jacobian(simulator: Simulator) -> Callable[..., Any]:
-    """All derivatives: a forward product for each parameter, or a backward one for each output if those are fewer."""
+    """All derivatives: a forward product for each parameter, or a backward one for each output if those are far fewer."""
 
     def backward(free: Any, function: Any) -> Any:
         values, pull = jax.vjp(function, *free)
@@ -217,7 +217,8 @@ def _jacobian(simulator: Simulator) -> Callable[..., Any]:
 
     def jacobian(columns: Any) -> Any:
         free, function = split(simulator, columns)
-        if jax.eval_shape(function, *free).shape[1] < len(free):
+        # a backward product costs about as much as two forward ones
+        if 2 * jax.eval_shape(function, *free).shape[1] < len(free):
             return backward(free, function)
         try:
             return forward(free, function)

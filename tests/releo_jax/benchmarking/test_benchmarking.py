@@ -221,19 +221,20 @@ def test_batches_that_need_too_much_are_left_out():
     assert compile_time(one, seed=0) > 0
 
 
-@pytest.mark.parametrize("width", [1, 3])  # fewer outputs than parameters, and more: backward and forward products
-@pytest.mark.parametrize("conditions", [(), ("y",)])
+@pytest.mark.parametrize("width", [1, 3])  # one output of three parameters: backward products; else forward ones
+@pytest.mark.parametrize("conditions", [(), ("z",)])
 @pytest.mark.parametrize("named", [True, False])
 def test_what_is_timed_computes_slopes(width, conditions, named):
-    function = by_name(lambda p: sound(p)[:, :width], BOUNDS)
+    bounds = BOUNDS | {"z": (0.0, 1.0)}
+    function = by_name(lambda p: sound(p)[:, :width], bounds)
     given = function if named else (lambda x: function(x))
-    one = Simulator(name="sound", function=given, prior=BOUNDS, conditions=conditions)
-    x = jnp.asarray(draw(BOUNDS, 5, seed=3), jnp.float32)
-    exact = jax.vmap(jax.jacfwd(lambda row: function(row[None])[0]))(x)[:, :, : 2 - len(conditions)]
+    one = Simulator(name="sound", function=given, prior=bounds, conditions=conditions)
+    x = jnp.asarray(draw(bounds, 5, seed=3), jnp.float32)
+    exact = jax.vmap(jax.jacfwd(lambda row: function(row[None])[0]))(x)[:, :, : 3 - len(conditions)]
 
     found = np.asarray(prepare(one, "Jacobian", 5, seed=3).call())
     # backward: (output, parameter, batch); forward: (parameter, batch, output)
-    found = found.transpose(2, 0, 1) if width < exact.shape[2] else found.transpose(1, 2, 0)
+    found = found.transpose(2, 0, 1) if 2 * width < exact.shape[2] else found.transpose(1, 2, 0)
     np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-6)
 
     value, slope = prepare(one, "gradient", 5, seed=3).call()
