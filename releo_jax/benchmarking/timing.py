@@ -203,7 +203,7 @@ def _gradient(simulator: Simulator) -> Callable[..., Any]:
 
 
 def _jacobian(simulator: Simulator) -> Callable[..., Any]:
-    """All derivatives: a forward product for each parameter, or a backward one for each output if those are far fewer."""
+    """All derivatives: forward products for the parameters, or backward ones if the outputs are far fewer."""
 
     def backward(free: Any, function: Any) -> Any:
         values, pull = jax.vjp(function, *free)
