@@ -38,7 +38,10 @@ def plot_throughput(report: Report) -> Figure:
                     markersize=4,
                     linewidth=1.2,
                 )
+            sizes = sorted({rate.batch for entry in report.entries for rate in entry.rates})
             panel.set(title=operation, xlabel="rows a call")
+            panel.set_xticks(sizes, [str(size) for size in sizes])
+            panel.set_xticks([], minor=True)
             panel.grid(color="#DDDDDD", linewidth=0.5)
             panel.spines[["top", "right"]].set_visible(False)
         panels[0].set_ylabel("rows a second")
