@@ -173,6 +173,7 @@ def _flat(data: Observations) -> tuple[Array, Array]:
     return jnp.concatenate(values, -1), jnp.concatenate(masks, -1)
 
 
+@jax.jit
 def _prior_predictive(predicted: Observations) -> tuple[Array, Array]:
     """Mean and covariance of what the prior predicts."""
     values, _ = _flat(predicted)

@@ -288,7 +288,7 @@ class GuidePosterior(Posterior):
 
     def quantile(self, level: float) -> dict[str, Array]:
         quantile_name(level)
-        return _quantiles(self.law, self.shared, float(level))
+        return _quantiles(self.law, self.shared, jnp.asarray(level, float))
 
     def sample(self, key: Array, n: int, *, sites: Sequence[str] | None = None) -> dict[str, Array]:
         known = [site.name for site in self.structure.local + self.structure.shared] + list(
@@ -302,7 +302,7 @@ class GuidePosterior(Posterior):
         return _sample(self.model, self.structure, n, wanted, *data, key)
 
     def log_prob(self, values: Mapping[str, Array]) -> Array:
-        return self.law.log_prob(values)
+        return _log_prob(self.law, dict(values))
 
     def predictive(self, key: Array, n: int) -> dict[str, Array]:
         """Posterior-predictive draws of the observations `(n, pixel, [date,] band)`, by record; masked bands too."""
@@ -383,9 +383,14 @@ def _closed_form(law: Law, shared: Law | None) -> dict[str, tuple[Array, Array]]
     return {name: (marginal.mean, marginal.std) for name, marginal in _marginals(law, shared).items()}
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def _quantiles(law: Law, shared: Law | None, level: float) -> dict[str, Array]:
+@jax.jit
+def _quantiles(law: Law, shared: Law | None, level: Array) -> dict[str, Array]:
     return {name: marginal.quantile(level) for name, marginal in _marginals(law, shared).items()}
+
+
+@jax.jit
+def _log_prob(law: Law, values: dict[str, Array]) -> Array:
+    return law.log_prob(values)
 
 
 def _latents(law: Law, shared: Law | None, key: Array, n: int) -> dict[str, Array]:
