@@ -9,6 +9,7 @@ from collections.abc import Sequence
 BENCHMARKS = {
     "simulators": "rates of the optical models beside `prosail`, with their errors",
     "maps": "reading, computing and writing of a map",
+    "field": "every engine on the same real measurements and simulated scenes",
     "validation": "scores on real measurements, beside SL2P",
     "quadrature": "fits and stores the spectral quadratures of the sensors",
 }

@@ -1,0 +1,316 @@
+"""The ways to invert a row that `python -m benchmarks field` compares: one model, many engines.
+
+Every method takes a `Task` and returns a `Found`. Engines that fit each row by itself are given the median of the
+noise, so that they approximate the same posterior and no row influences another; what else is known of the noise is
+learned from the unlabelled development series.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+
+from physics import Canopy, Sensor, plant_area_effective
+from releo_jax.encoders.pixel import PixelEncoder
+from releo_jax.inference import (
+    AmortizedPosterior,
+    Posterior,
+    amortize,
+    fit_laplace,
+    fit_lut,
+    fit_map,
+    fit_nuts,
+    fit_smc,
+    fit_svi,
+    refine,
+)
+from releo_jax.inference.checks import assess
+from releo_jax.inference.chunks import MEMORY
+from releo_jax.inference.density import read_target
+from releo_jax.inference.structure import Model, read_structure, simulate
+from releo_jax.observations import Observations, take
+from releo_jax.systems.domain import log_reflectance
+from releo_jax.systems.land_surface import RECORD, ReflectanceError, land_surface
+from releo_jax.systems.prosail_vae import acquisition, load_retrieval
+
+FAMILIES = ("full_covariance", "truncated_normal", "logit_normal", "mixture", "flow")
+DRAWS = 400
+_SITES = ("leaf_area_index", "mean_leaf_angle", "hot_spot", "chlorophyll", "vegetated_fraction", "clumping")
+
+
+class Budget(NamedTuple):
+    """How much each method may do: table entries, reference rows of the misfit, steps and pixels of the trainings."""
+
+    entries: int = 10_000
+    reference: int = 128
+    bank: int = 50_000
+    simulation_steps: int = 1500
+    elbo_steps: int = 600
+    width: int = 128
+    depth: int = 3
+    svi_steps: int = 60
+    nuts: tuple[int, int, int] = (150, 100, 2)
+    particles: int = 200
+
+
+SHORT = Budget(2000, 64, 2000, 40, 10, 16, 1, 5, (20, 20, 2), 32)
+
+
+class Task(NamedTuple):
+    """What is inverted.
+
+    Attributes:
+        sensor: bands.
+        data: all rows.
+        series: unlabelled pixels of the development series.
+        subset: rows for the slowest engines.
+        budget: of each method.
+        seed: of everything random.
+    """
+
+    sensor: Sensor
+    data: Observations
+    series: Observations
+    subset: np.ndarray
+    budget: Budget
+    seed: int
+
+    @property
+    def key(self) -> Array:
+        """Random key of every method."""
+        return jax.random.key(self.seed)
+
+
+class Found(NamedTuple):
+    """What a method says.
+
+    Attributes:
+        rows: that it inverted.
+        draws: by product, `(row, draw)`; one draw of a method without uncertainty.
+        p_values: by name `(row,)`.
+        seconds: processor time of an inversion of these rows, without compilation where `warm`.
+        warm: whether the programs were compiled before.
+        training: processor time spent before any row was seen.
+        noise: learned standard deviation of each band, empty where none was.
+        diagnostics: medians over the rows.
+    """
+
+    rows: np.ndarray
+    draws: dict[str, np.ndarray]
+    p_values: dict[str, np.ndarray]
+    seconds: float
+    warm: bool
+    training: float = 0.0
+    noise: tuple[float, ...] = ()
+    diagnostics: dict[str, float] = {}
+
+
+@functools.cache
+def field_model(sensor: Sensor) -> Model:
+    """The model of the shipped weights, one function for all engines so that programs are shared."""
+    return land_surface(sensor)
+
+
+def products(sites: dict[str, Array]) -> dict[str, Array]:
+    """`lai`, `pai` and `ccc` (g m-2) from draws of the sites."""
+    area, covered = sites["leaf_area_index"], sites["vegetated_fraction"]
+    canopy = Canopy(
+        leaf_area_index=sites["clumping"] * area / covered,
+        mean_leaf_angle=sites["mean_leaf_angle"],
+        hot_spot=sites["hot_spot"],
+    )
+    return {
+        "lai": area,
+        "pai": plant_area_effective(canopy, covered),
+        "ccc": area * sites["chlorophyll"] * 1e-2,  # ug cm-2 -> g m-2
+    }
+
+
+def _drawn(posterior: Posterior, key: Array) -> dict[str, np.ndarray]:
+    """Products `(row, draw)`."""
+    try:
+        sites = posterior.sample(key, DRAWS, sites=_SITES)
+    except ValueError:  # a mode
+        sites = {name: posterior.mean[name][None] for name in _SITES}
+    return {name: np.asarray(values, float).T for name, values in jax.jit(products)(sites).items()}
+
+
+def _timed(invert: Callable[[], Posterior], key: Array) -> tuple[Posterior, dict[str, np.ndarray], float]:
+    start = time.process_time()
+    posterior = invert()
+    drawn = _drawn(posterior, key)
+    return posterior, drawn, time.process_time() - start
+
+
+def _found(
+    task: Task, posterior: Posterior, invert: Callable[[], Posterior] | None, rows: np.ndarray, **more: Any
+) -> Found:
+    """What a posterior says, with the time of a second inversion."""
+    noticed = {name: np.asarray(value, float) for name, value in posterior.diagnostics.items()}
+    p_values = {name: value for name, value in noticed.items() if name.endswith("p_value")}
+    medians = {name: float(np.nanmedian(value)) for name, value in noticed.items() if name not in p_values}
+    if invert is not None:
+        _, drawn, seconds = _timed(invert, task.key)
+        more |= {"seconds": seconds, "warm": True}
+    else:
+        drawn = _drawn(posterior, task.key)
+    return Found(rows, drawn, p_values, diagnostics=medians, **more)
+
+
+def _all_rows(task: Task) -> np.ndarray:
+    return np.arange(len(task.data[RECORD].values))
+
+
+def _median_noise(task: Task) -> dict[str, Array]:
+    return {"noise": jnp.full(len(task.sensor.bands), ReflectanceError().noise)}
+
+
+def _engine(task: Task, fit: Callable[..., Posterior], **options: Any) -> Found:
+    """An engine that is fast enough to run twice."""
+    options = {"key": task.key, "shared": _median_noise(task)} | options
+    invert = functools.partial(fit, field_model(task.sensor), task.data, **options)
+    return _found(task, invert(reference=task.budget.reference), lambda: invert(reference=0), _all_rows(task))
+
+
+def _slow(task: Task, fit: Callable[..., Posterior], **options: Any) -> Found:
+    """An engine that runs once, on the subset."""
+    data = take(task.data, task.subset)
+    start = time.process_time()
+    posterior = fit(field_model(task.sensor), data, key=task.key, shared=_median_noise(task), reference=0, **options)
+    return _found(task, posterior, None, task.subset, seconds=time.process_time() - start, warm=False)
+
+
+def learned_noise(task: Task, pixels: int = 256) -> np.ndarray:
+    """Noise that expectation maximisation finds on pixels of the development series `(band,)`."""
+    chosen = np.random.default_rng(task.seed).permutation(len(task.series[RECORD].values))[:pixels]
+    posterior = fit_laplace(field_model(task.sensor), take(task.series, chosen), key=task.key, reference=0)
+    return np.asarray(posterior.mean["noise"])
+
+
+def _laplace_learned(task: Task) -> Found:
+    start = time.process_time()
+    noise = learned_noise(task)
+    training = time.process_time() - start
+    found = _engine(task, fit_laplace, shared={"noise": jnp.asarray(noise)})
+    return found._replace(training=training, noise=tuple(map(float, noise)))
+
+
+def untrained(task: Task, family: str) -> AmortizedPosterior:
+    """Guide of the model, its encoder standardised on simulated pixels."""
+    model, acquisitions, key = field_model(task.sensor), acquisition(task.sensor), task.key
+    example = acquisitions(key, 64)
+    structure = read_structure(model, example)
+    seen = acquisitions(key, 2048)
+    example = jax.jit(lambda seen: simulate(structure, model, seen, key, separately=True)[1])(seen)
+    encoder = PixelEncoder(
+        example,
+        width=task.budget.width,
+        depth=task.budget.depth,
+        transform=log_reflectance,
+        rngs=nnx.Rngs(task.seed),
+    )
+    return amortize(model, encoder, example, family=family, sites=("leaf_area_index",))
+
+
+@functools.lru_cache(maxsize=1)
+def _simulated(sensor: Sensor, budget: Budget, seed: int, family: str) -> tuple[AmortizedPosterior, float]:
+    """Guide trained by simulation, and the processor time of it."""
+    start = time.process_time()
+    task = Task(sensor, {}, {}, np.zeros(0, int), budget, seed)
+    amortized = untrained(task, family).fit(
+        acquisition(sensor),
+        key=task.key,
+        n_simulations=budget.bank,
+        steps=budget.simulation_steps,
+        batch=512,
+        learning_rate=2e-3,
+        average=0.99,
+    )
+    return amortized, time.process_time() - start
+
+
+def _adapted(task: Task, amortized: AmortizedPosterior) -> AmortizedPosterior:
+    """Trained (further) by the evidence bound on the development series."""
+    return amortized.fit(
+        task.series,
+        key=task.key,
+        objective="elbo",
+        steps=task.budget.elbo_steps,
+        batch=128,
+        learning_rate=1e-3,
+        particles=2,
+    )
+
+
+def _amortised(task: Task, family: str, objective: str) -> Found:
+    start, training = time.process_time(), 0.0
+    if objective == "elbo":
+        amortized = _adapted(task, untrained(task, family))
+    else:
+        amortized, training = _simulated(task.sensor, task.budget, task.seed, family)
+        start = time.process_time()
+        if objective == "both":
+            amortized = _adapted(task, amortized)
+    return _applied(task, amortized, learned=objective != "simulation", training=training + time.process_time() - start)
+
+
+def _applied(task: Task, amortized: AmortizedPosterior, *, learned: bool, training: float = 0.0) -> Found:
+    posterior = amortized(task.data)
+    noise = posterior.mean["noise"] if learned else None
+    target = read_target(amortized.model, task.data)
+    posterior.diagnostics = assess(
+        target,
+        task.data,
+        posterior,
+        amortized,
+        {} if noise is None else {"noise": noise},
+        key=task.key,
+        reference=task.budget.reference,
+        memory=MEMORY,
+    )
+    _drawn(posterior, task.key)
+    found = _found(task, posterior, lambda: amortized(task.data), _all_rows(task), training=training)
+    return found._replace(noise=() if noise is None else tuple(map(float, noise)))
+
+
+def _shipped(task: Task, change: str = "") -> Found:
+    amortized = load_retrieval("sentinel2a").posterior
+    if change == "refined":
+        invert = functools.partial(refine, amortized(task.data), key=task.key, draws=1000, keep=DRAWS)
+        return _found(task, invert(), invert, _all_rows(task))
+    start = time.process_time()
+    if change == "adapted":
+        amortized = _adapted(task, amortized)
+    return _applied(task, amortized, learned=change == "adapted", training=time.process_time() - start)
+
+
+METHODS: dict[str, Callable[[Task], Found]] = {
+    "shipped": _shipped,
+    "shipped, refined": functools.partial(_shipped, change="refined"),
+    "shipped, adapted": functools.partial(_shipped, change="adapted"),
+    "lut": lambda task: _engine(task, fit_lut, entries=task.budget.entries, draws=DRAWS, geometry_step=0.07),
+    "lut, rmse": lambda task: _engine(
+        task, fit_lut, entries=task.budget.entries, draws=task.budget.entries // 100, geometry_step=0.07, cost="rmse"
+    ),
+    "map": lambda task: _engine(task, fit_map),
+    "laplace": lambda task: _engine(task, fit_laplace),
+    "laplace, learned noise": _laplace_learned,
+    "svi": lambda task: _slow(task, fit_svi, steps=task.budget.svi_steps),
+    "smc": lambda task: _slow(task, fit_smc, particles=task.budget.particles),
+    "nuts": lambda task: _slow(
+        task, fit_nuts, **dict(zip(("warmup", "draws", "chains"), task.budget.nuts, strict=True))
+    ),
+    **{
+        f"{family}, {objective}": functools.partial(_amortised, family=family, objective=objective)
+        for family in FAMILIES
+        for objective in ("simulation", "elbo", "both")
+    },
+}
