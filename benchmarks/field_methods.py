@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import Array
+from scipy.stats import norm
 
 from physics import Canopy, Sensor, plant_area_effective
 from releo_jax.encoders.pixel import PixelEncoder
@@ -36,14 +37,26 @@ from releo_jax.inference.checks import assess
 from releo_jax.inference.chunks import MEMORY
 from releo_jax.inference.density import read_target
 from releo_jax.inference.structure import Model, read_structure, simulate
+from releo_jax.maps import load_method
 from releo_jax.observations import Observations, take
 from releo_jax.systems.domain import log_reflectance
 from releo_jax.systems.land_surface import RECORD, ReflectanceError, land_surface
 from releo_jax.systems.prosail_vae import acquisition, load_retrieval
+from releo_jax.systems.sl2p import RMSE
+from releo_jax.variables import FLAGS, VARIABLES
 
 FAMILIES = ("full_covariance", "truncated_normal", "logit_normal", "mixture", "flow")
 DRAWS = 400
-_SITES = ("leaf_area_index", "mean_leaf_angle", "hot_spot", "chlorophyll", "vegetated_fraction", "clumping")
+_LEVELS = (np.arange(DRAWS) + 0.5) / DRAWS  # of quantiles that stand for draws
+_SITES = (
+    "leaf_area_index",
+    "mean_leaf_angle",
+    "hot_spot",
+    "chlorophyll",
+    "vegetated_fraction",
+    "clumping",
+    "brightness",
+)
 
 
 class Budget(NamedTuple):
@@ -120,14 +133,14 @@ def field_model(sensor: Sensor) -> Model:
 
 
 def products(sites: dict[str, Array]) -> dict[str, Array]:
-    """`lai`, `pai` and `ccc` (g m-2) from draws of the sites."""
+    """`lai`, `pai` and `ccc` (g m-2) from draws of the sites, beside them."""
     area, covered = sites["leaf_area_index"], sites["vegetated_fraction"]
     canopy = Canopy(
         leaf_area_index=sites["clumping"] * area / covered,
         mean_leaf_angle=sites["mean_leaf_angle"],
         hot_spot=sites["hot_spot"],
     )
-    return {
+    return sites | {
         "lai": area,
         "pai": plant_area_effective(canopy, covered),
         "ccc": area * sites["chlorophyll"] * 1e-2,  # ug cm-2 -> g m-2
@@ -281,7 +294,25 @@ def _applied(task: Task, amortized: AmortizedPosterior, *, learned: bool, traini
     return found._replace(noise=() if noise is None else tuple(map(float, noise)))
 
 
-def _shipped(task: Task, change: str = "") -> Found:
+def _shipped(task: Task) -> Found:
+    """The default of `releo invert`: derived variables come from heads of their own."""
+    retrieval, aliases = load_retrieval("sentinel2a"), ("lai", "pai", "ccc")
+    names = tuple(VARIABLES[alias].name for alias in aliases)
+    guide, heads = retrieval.posterior.guide(), retrieval.derived.heads()
+
+    @jax.jit
+    def invert(data: Observations) -> list[Array]:
+        context = guide.encoder(data)  # type: ignore[operator]
+        laws = [guide.local.marginal(context, names[0]), *heads.marginal(context, names[1:]).values()]  # type: ignore[attr-defined]
+        return [jax.vmap(law.quantile, out_axes=-1)(_LEVELS) for law in laws]
+
+    jax.block_until_ready(invert(task.data))
+    start = time.process_time()
+    draws = dict(zip(aliases, map(np.asarray, invert(task.data)), strict=True))
+    return Found(_all_rows(task), draws, {}, time.process_time() - start, warm=True)
+
+
+def _shipped_draws(task: Task, change: str = "") -> Found:
     amortized = load_retrieval("sentinel2a").posterior
     if change == "refined":
         invert = functools.partial(refine, amortized(task.data), key=task.key, draws=1000, keep=DRAWS)
@@ -292,10 +323,27 @@ def _shipped(task: Task, change: str = "") -> Found:
     return _applied(task, amortized, learned=change == "adapted", training=time.process_time() - start)
 
 
+def _sl2p(task: Task) -> Found:
+    """The networks; their error on simulations stands for a posterior, their domain for a p-value of 0 or 1."""
+    retrieval, record = load_method("sl2p", "sentinel2a"), task.data[RECORD]
+    used = [task.sensor.bands.index(band) for band in retrieval.bands]
+    start = time.process_time()
+    found = retrieval(
+        record.values[:, used], record.mask[:, used], record.geometry, variables=("lai", "ccc"), level=0.9
+    )
+    seconds = time.process_time() - start
+    draws = {alias: found[f"{alias}_mean"][:, None] + RMSE[alias] * norm.ppf(_LEVELS) for alias in ("lai", "ccc")}
+    outside = (found["lai_flag"] & FLAGS["out_of_domain"]) > 0
+    draws["pai"] = draws["lai"]  # one output for both
+    return Found(_all_rows(task), draws, {"domain_p_value": np.where(outside, 0.0, 1.0)}, seconds, warm=False)
+
+
 METHODS: dict[str, Callable[[Task], Found]] = {
+    "sl2p": _sl2p,
     "shipped": _shipped,
-    "shipped, refined": functools.partial(_shipped, change="refined"),
-    "shipped, adapted": functools.partial(_shipped, change="adapted"),
+    "shipped, draws": _shipped_draws,
+    "shipped, refined": functools.partial(_shipped_draws, change="refined"),
+    "shipped, adapted": functools.partial(_shipped_draws, change="adapted"),
     "lut": lambda task: _engine(task, fit_lut, entries=task.budget.entries, draws=DRAWS, geometry_step=0.07),
     "lut, rmse": lambda task: _engine(
         task, fit_lut, entries=task.budget.entries, draws=task.budget.entries // 100, geometry_step=0.07, cost="rmse"
