@@ -140,7 +140,7 @@ def keep_rows(path: Path, found: Found) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     levels = (0.5 - LEVEL / 2, 0.5 + LEVEL / 2)
     kept = {name: np.stack([v.mean(1), *np.quantile(v, levels, axis=1)]) for name, v in found.draws.items()}
-    np.savez(path, index=found.rows, **kept, **found.p_values)
+    np.savez(path, **{"index": found.rows} | kept | found.p_values)  # type: ignore[arg-type]
 
 
 def table(report: dict[str, Any], set_name: str, part: str = "all") -> str:
@@ -193,7 +193,7 @@ def compare(
         found = METHODS[method](task)
         if rows is not None:
             keep_rows(rows / f"{method.replace(', ', '-')}.npz", found)
-        entry = {
+        entry: dict[str, Any] = {
             "scores": scores_of(found, sets, task.subset),
             "warm": found.warm,
             "training_seconds": found.training,

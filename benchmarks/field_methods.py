@@ -298,6 +298,7 @@ def _shipped(task: Task) -> Found:
     """The default of `releo invert`: derived variables come from heads of their own."""
     retrieval, aliases = load_retrieval("sentinel2a"), ("lai", "pai", "ccc")
     names = tuple(VARIABLES[alias].name for alias in aliases)
+    assert retrieval.derived is not None
     guide, heads = retrieval.posterior.guide(), retrieval.derived.heads()
 
     @jax.jit
@@ -328,9 +329,8 @@ def _sl2p(task: Task) -> Found:
     retrieval, record = load_method("sl2p", "sentinel2a"), task.data[RECORD]
     used = [task.sensor.bands.index(band) for band in retrieval.bands]
     start = time.process_time()
-    found = retrieval(
-        record.values[:, used], record.mask[:, used], record.geometry, variables=("lai", "ccc"), level=0.9
-    )
+    values, mask = np.asarray(record.values)[:, used], np.asarray(record.mask)[:, used]
+    found = retrieval(values, mask, record.geometry, variables=("lai", "ccc"), level=0.9)
     seconds = time.process_time() - start
     draws = {alias: found[f"{alias}_mean"][:, None] + RMSE[alias] * norm.ppf(_LEVELS) for alias in ("lai", "ccc")}
     outside = (found["lai_flag"] & FLAGS["out_of_domain"]) > 0
