@@ -216,7 +216,7 @@ def main(arguments: list[str] | None = None) -> None:
     known = list(METHODS)
     parser.add_argument("--methods", nargs="+", choices=known, default=known, metavar="NAME", help="; ".join(known))
     parser.add_argument("--scenes", type=int, default=4, help="number of simulated scenes")
-    parser.add_argument("--pixels", type=int, default=200, help="rows from them")
+    parser.add_argument("--pixels", type=int, default=180, help="rows from them")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--short", action="store_true", help="small tables and trainings, to see that it runs")
     parser.add_argument("--output", type=Path, help="JSON file; the tables go beside it, with the ending .md")

@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 from flax import nnx
 from jax import Array
 from scipy.stats import norm
 
 from physics import Canopy, Sensor, plant_area_effective
+from releo_jax import priors
 from releo_jax.encoders.pixel import PixelEncoder
 from releo_jax.inference import (
     AmortizedPosterior,
@@ -36,9 +38,11 @@ from releo_jax.inference import (
 from releo_jax.inference.checks import assess
 from releo_jax.inference.chunks import MEMORY
 from releo_jax.inference.density import read_target
+from releo_jax.inference.posterior import PointPosterior
 from releo_jax.inference.structure import Model, read_structure, simulate
 from releo_jax.maps import load_method
 from releo_jax.observations import Observations, take
+from releo_jax.priors import Published
 from releo_jax.systems.domain import log_reflectance
 from releo_jax.systems.land_surface import RECORD, ReflectanceError, land_surface
 from releo_jax.systems.prosail_vae import acquisition, load_retrieval
@@ -57,6 +61,23 @@ _SITES = (
     "clumping",
     "brightness",
 )
+
+_CANOPY, _LEAF, _SOIL = priors.land_surface.canopy, priors.land_surface.leaf, priors.land_surface.soil
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "leaves at random": {"clumping": (0.999, 1.0)},
+    "no bare ground": {"mixing": False},
+    "independent errors": {"error": ReflectanceError(gain=0.0, tilt=0.0, offset=0.0)},
+    "dark soils": {
+        "prior": Published(canopy=_CANOPY, leaf=_LEAF, soil=_SOIL | {"brightness": dist.Uniform(0.06, 0.2)})
+    },
+    "any leaf area": {
+        "prior": Published(canopy=_CANOPY | {"leaf_area_index": dist.Uniform(0.0, 12.0)}, leaf=_LEAF, soil=_SOIL)
+    },
+    "green leaves": {
+        "prior": Published(canopy=_CANOPY, leaf=_LEAF | {"senescence": dist.Uniform(0.0, 0.3)}, soil=_SOIL)
+    },
+}
+"""Models that differ from `field_model` in one assumption."""
 
 
 class Budget(NamedTuple):
@@ -149,10 +170,10 @@ def products(sites: dict[str, Array]) -> dict[str, Array]:
 
 def _drawn(posterior: Posterior, key: Array) -> dict[str, np.ndarray]:
     """Products `(row, draw)`."""
-    try:
-        sites = posterior.sample(key, DRAWS, sites=_SITES)
-    except ValueError:  # a mode
+    if isinstance(posterior, PointPosterior):
         sites = {name: posterior.mean[name][None] for name in _SITES}
+    else:
+        sites = posterior.sample(key, DRAWS, sites=_SITES)
     return {name: np.asarray(values, float).T for name, values in jax.jit(products)(sites).items()}
 
 
@@ -193,12 +214,19 @@ def _engine(task: Task, fit: Callable[..., Posterior], **options: Any) -> Found:
     return _found(task, invert(reference=task.budget.reference), lambda: invert(reference=0), _all_rows(task))
 
 
-def _slow(task: Task, fit: Callable[..., Posterior], **options: Any) -> Found:
-    """An engine that runs once, on the subset."""
-    data = take(task.data, task.subset)
+def _once(
+    task: Task, fit: Callable[..., Posterior], rows: np.ndarray, model: Model | None = None, **options: Any
+) -> Found:
+    """An engine that runs once, on some rows, its compilation included in the time."""
+    data, model = take(task.data, rows), model or field_model(task.sensor)
     start = time.process_time()
-    posterior = fit(field_model(task.sensor), data, key=task.key, shared=_median_noise(task), reference=0, **options)
-    return _found(task, posterior, None, task.subset, seconds=time.process_time() - start, warm=False)
+    posterior = fit(model, data, key=task.key, shared=_median_noise(task), reference=0, **options)
+    return _found(task, posterior, None, rows, seconds=time.process_time() - start, warm=False)
+
+
+def _otherwise(task: Task, assumption: str) -> Found:
+    """Laplace's approximation under a model with one assumption exchanged."""
+    return _once(task, fit_laplace, _all_rows(task), land_surface(task.sensor, **OTHERWISE[assumption]))
 
 
 def learned_noise(task: Task, pixels: int = 256) -> np.ndarray:
@@ -351,11 +379,17 @@ METHODS: dict[str, Callable[[Task], Found]] = {
     "map": lambda task: _engine(task, fit_map),
     "laplace": lambda task: _engine(task, fit_laplace),
     "laplace, learned noise": _laplace_learned,
-    "svi": lambda task: _slow(task, fit_svi, steps=task.budget.svi_steps),
-    "smc": lambda task: _slow(task, fit_smc, particles=task.budget.particles),
-    "nuts": lambda task: _slow(
-        task, fit_nuts, **dict(zip(("warmup", "draws", "chains"), task.budget.nuts, strict=True))
+    "svi": lambda task: _once(task, fit_svi, task.subset, steps=task.budget.svi_steps),
+    "smc": lambda task: _once(task, fit_smc, task.subset, particles=task.budget.particles),
+    "nuts": lambda task: _once(
+        task,
+        fit_nuts,
+        task.subset,
+        warmup=task.budget.nuts[0],
+        draws=task.budget.nuts[1],
+        chains=task.budget.nuts[2],
     ),
+    **{f"laplace, {assumption}": functools.partial(_otherwise, assumption=assumption) for assumption in OTHERWISE},
     **{
         f"{family}, {objective}": functools.partial(_amortised, family=family, objective=objective)
         for family in FAMILIES
