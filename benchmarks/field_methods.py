@@ -95,7 +95,7 @@ class Budget(NamedTuple):
     particles: int = 200
 
 
-SHORT = Budget(2000, 64, 2000, 40, 10, 16, 1, 5, (20, 20, 2), 32)
+SHORT = Budget(2000, 0, 2000, 40, 10, 16, 1, 5, (20, 20, 2), 32)
 
 
 class Task(NamedTuple):
