@@ -14,7 +14,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import jax
 import numpy as np
 import pandas as pd
 
+from benchmarks.field_figure import plot_methods
 from benchmarks.field_methods import METHODS, SHORT, Budget, Found, Task
 from benchmarks.measurements import PLOT_BANDS, RELATIVE_AZIMUTH, VIEW_ZENITH, Rows, pixels, plots, swiss_wheat
 from physics import SunView
@@ -143,30 +144,37 @@ def keep_rows(path: Path, found: Found) -> None:
     np.savez(path, **{"index": found.rows} | kept | found.p_values)  # type: ignore[arg-type]
 
 
-def table(report: dict[str, Any], set_name: str, part: str = "all") -> str:
-    """The methods on one set as a markdown table."""
-    head = "| method | rows | RMSE (90 % over fields) | bias | R² | covered by 90 % | width | CRPS | interval score |"
-    lines = [f"{head} CPU s / 1000 rows | misfit | domain |", "|" + "---|" * 12]
+def table(report: dict[str, Any], part: str, cell: Callable[[dict[str, Any]], str]) -> str:
+    """Methods in rows, sets in columns, as markdown; methods that did not invert all rows of `part` are left out."""
+    sets = [score["set"] for score in next(iter(report["methods"].values()))["scores"]]
+    lines = ["| | " + " | ".join(sets) + " |", "|---|" + "---|" * len(sets)]
+    most = max(entry["scores"][0][part]["rows"] for entry in report["methods"].values())
     for method, entry in report["methods"].items():
-        for score in entry["scores"]:
-            if score["set"] != set_name or not score[part]["rows"]:
-                continue
-            s = score[part]
-            low, high = s["rmse_interval"]
-            cells = [
-                f"{method} | {s['rows']} | {s['rmse']:.2f} ({low:.2f} to {high:.2f})",
-                f"{s['bias']:+.2f} | {s['r2']:.2f}",
-                _cell(s.get("coverage"), "{:.0%}"),
-                *(_cell(s.get(name), "{:.2f}") for name in ("width", "crps", "interval_score")),
-                _cell(score["seconds_per_1000"], "{:.2g}") + ("" if entry.get("warm", True) else " *"),
-                *(_cell(s.get(name), "{:.0%}") for name in ("misfit_p_value", "domain_p_value")),
-            ]
-            lines.append("| " + " | ".join(cells) + " |")
+        if entry["scores"][0][part]["rows"] == most:
+            lines.append(f"| {method} | " + " | ".join(cell(score[part]) for score in entry["scores"]) + " |")
     return "\n".join(lines)
 
 
-def _cell(value: float | None, form: str) -> str:
-    return "–" if value is None or np.isnan(value) else form.format(value)
+def skill(score: dict[str, Any]) -> str:
+    """CRPS, share covered, width."""
+    if "coverage" not in score:
+        return f"{score['crps']:.2f}"
+    return f"{score['crps']:.2f} · {score['coverage']:.0%} · {score['width']:.2f}"
+
+
+def error(score: dict[str, Any]) -> str:
+    """Root mean square error with its interval over fields, bias, R²."""
+    low, high = score["rmse_interval"]
+    return f"{score['rmse']:.2f} ({low:.2f}–{high:.2f}) · {score['bias']:+.2f} · {score['r2']:.2f}"
+
+
+def tables(report: dict[str, Any]) -> str:
+    """All tables, with their headings."""
+    text = []
+    for part, rows in (("all", "all rows"), ("subset", "the rows that the slow methods inverted")):
+        text.append(f"CRPS · covered by {LEVEL:.0%} intervals · their width; {rows}\n\n{table(report, part, skill)}")
+        text.append(f"RMSE (with {LEVEL:.0%} over fields) · bias · R²; {rows}\n\n{table(report, part, error)}")
+    return "\n\n".join(text) + "\n"
 
 
 def compare(
@@ -202,7 +210,8 @@ def compare(
         }
         report["methods"][method] = entry
         if output is not None:
-            output.write_text(json.dumps(report, indent=1) + "\n")
+            rounded = json.loads(json.dumps(report), parse_float=lambda text: float(f"{float(text):.4g}"))
+            output.write_text(json.dumps(rounded, indent=1) + "\n")
         if progress:
             figures = ", ".join(f"{s['set']} {s['all']['rmse']:.2f}" for s in entry["scores"] if s["all"]["rows"])
             print(f"{method}: {figures}", file=sys.stderr, flush=True)
@@ -219,7 +228,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--pixels", type=int, default=180, help="rows from them")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--short", action="store_true", help="small tables and trainings, to see that it runs")
-    parser.add_argument("--output", type=Path, help="JSON file; the tables go beside it, with the ending .md")
+    parser.add_argument("--output", type=Path, help="JSON file; tables (.md) and figure (.png) go beside it")
     parser.add_argument("--rows", type=Path, help="folder for the estimates of each row")
     given = parser.parse_args(arguments)
     if given.data is None or not given.data.is_dir():
@@ -227,13 +236,10 @@ def main(arguments: list[str] | None = None) -> None:
     sets = [*simulated(range(1, given.scenes + 1), given.pixels), *plots(given.data), *swiss_wheat(given.data)]
     task = task_of(sets, development_series(given.data), SHORT if given.short else Budget(), given.seed)
     report = compare(task, sets, given.methods, output=given.output, rows=given.rows, progress=True)
-    text = []
-    for rows in sets:
-        text.append(f"### {rows.name} ({rows.role}, {rows.alias})\n\n{table(report, rows.name)}")
-        text.append(f"The same on the subset\n\n{table(report, rows.name, 'subset')}")
-    print("\n\n".join(text))
+    print(tables(report))
     if given.output:
-        given.output.with_suffix(".md").write_text("\n\n".join(text) + "\n")
+        given.output.with_suffix(".md").write_text(tables(report))
+        plot_methods(report).savefig(given.output.with_suffix(".png"))
 
 
 if __name__ == "__main__":

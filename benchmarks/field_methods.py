@@ -342,14 +342,16 @@ def _shipped(task: Task) -> Found:
 
 
 def _shipped_draws(task: Task, change: str = "") -> Found:
-    amortized = load_retrieval("sentinel2a").posterior
+    """Draws instead of heads, after importance weights ("refined") or `releo invert --adapt` ("adapted")."""
+    retrieval, start = load_retrieval("sentinel2a"), time.process_time()
     if change == "refined":
-        invert = functools.partial(refine, amortized(task.data), key=task.key, draws=1000, keep=DRAWS)
+        invert = functools.partial(refine, retrieval.posterior(task.data), key=task.key, draws=1000, keep=DRAWS)
         return _found(task, invert(), invert, _all_rows(task))
-    start = time.process_time()
     if change == "adapted":
-        amortized = _adapted(task, amortized)
-    return _applied(task, amortized, learned=change == "adapted", training=time.process_time() - start)
+        seen = task.series[RECORD]
+        retrieval = retrieval.adapt(np.asarray(seen.values), np.asarray(seen.mask), seen.geometry, seed=task.seed)
+    training = time.process_time() - start
+    return _applied(task, retrieval.posterior, learned=change == "adapted", training=training)
 
 
 def _sl2p(task: Task) -> Found:

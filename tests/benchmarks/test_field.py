@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.field import compare, development_series, figures, scores_of, simulated, table, task_of
+from benchmarks.field import compare, development_series, figures, scores_of, simulated, skill, table, task_of
 from benchmarks.field_methods import METHODS, SHORT, Found
 from benchmarks.measurements import Rows, plots, swiss_wheat
 
@@ -45,7 +45,11 @@ def test_every_set_is_scored_on_its_own_rows_and_product():
     assert (first["all"]["coverage"], second["all"]["coverage"]) == (1.0, 0.0)
     assert first["all"] == first["subset"] and second["all"]["misfit_p_value"] == 1.0
     report = {"methods": {"mine": {"scores": [first, second], "warm": True}}}
-    assert "| mine | 20 | 0.00 (0.00 to 0.00)" in table(report, "first")
+    assert table(report, "all", skill).splitlines() == [
+        "| | first | second |",
+        "|---|---|---|",
+        "| mine | 0.00 · 100% · 0.00 | 1.00 · 0% · 0.00 |",
+    ]
 
 
 @pytest.mark.realdata
