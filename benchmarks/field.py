@@ -126,7 +126,6 @@ def scores_of(found: Found, sets: Sequence[Rows], subset: np.ndarray) -> list[di
     scores = []
     for start, rows in zip(starts, sets, strict=False):
         one: dict[str, Any] = {"set": rows.name, "role": rows.role, "variable": rows.alias}
-        one["seconds_per_1000"] = 1000.0 * found.seconds / found.rows.size
         for name, wanted in (("all", found.rows), ("subset", subset)):
             mine = np.isin(found.rows, wanted) & (found.rows >= start) & (found.rows < start + rows.truth.size)
             local = found.rows[mine] - start
@@ -203,8 +202,6 @@ def compare(
             keep_rows(rows / f"{method.replace(', ', '-')}.npz", found)
         entry: dict[str, Any] = {
             "scores": scores_of(found, sets, task.subset),
-            "warm": found.warm,
-            "training_seconds": found.training,
             "noise": found.noise,
             "diagnostics": found.diagnostics,
         }

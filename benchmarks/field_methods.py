@@ -8,7 +8,6 @@ learned from the unlabelled development series.
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -130,9 +129,6 @@ class Found(NamedTuple):
         rows: that it inverted.
         draws: by product, `(row, draw)`; one draw of a method without uncertainty.
         p_values: by name `(row,)`.
-        seconds: processor time of an inversion of these rows, without compilation where `warm`.
-        warm: whether the programs were compiled before.
-        training: processor time spent before any row was seen.
         noise: learned standard deviation of each band, empty where none was.
         diagnostics: medians over the rows.
     """
@@ -140,9 +136,6 @@ class Found(NamedTuple):
     rows: np.ndarray
     draws: dict[str, np.ndarray]
     p_values: dict[str, np.ndarray]
-    seconds: float
-    warm: bool
-    training: float = 0.0
     noise: tuple[float, ...] = ()
     diagnostics: dict[str, float] = {}
 
@@ -177,56 +170,34 @@ def _drawn(posterior: Posterior, key: Array) -> dict[str, np.ndarray]:
     return {name: np.asarray(values, float).T for name, values in jax.jit(products)(sites).items()}
 
 
-def _timed(invert: Callable[[], Posterior], key: Array) -> tuple[Posterior, dict[str, np.ndarray], float]:
-    start = time.process_time()
-    posterior = invert()
-    drawn = _drawn(posterior, key)
-    return posterior, drawn, time.process_time() - start
-
-
-def _found(
-    task: Task, posterior: Posterior, invert: Callable[[], Posterior] | None, rows: np.ndarray, **more: Any
-) -> Found:
-    """What a posterior says, with the time of a second inversion."""
+def _found(task: Task, posterior: Posterior) -> Found:
+    """What a posterior says of all rows."""
     noticed = {name: np.asarray(value, float) for name, value in posterior.diagnostics.items()}
     p_values = {name: value for name, value in noticed.items() if name.endswith("p_value")}
     medians = {name: float(np.nanmedian(value)) for name, value in noticed.items() if name not in p_values}
-    if invert is not None:
-        _, drawn, seconds = _timed(invert, task.key)
-        more |= {"seconds": seconds, "warm": True}
-    else:
-        drawn = _drawn(posterior, task.key)
-    return Found(rows, drawn, p_values, diagnostics=medians, **more)
+    return Found(_all_rows(task), _drawn(posterior, task.key), p_values, diagnostics=medians)
 
 
 def _all_rows(task: Task) -> np.ndarray:
     return np.arange(len(task.data[RECORD].values))
 
 
-def _median_noise(task: Task) -> dict[str, Array]:
-    return {"noise": jnp.full(len(task.sensor.bands), ReflectanceError().noise)}
+def _engine(task: Task, fit: Callable[..., Posterior], model: Model | None = None, **options: Any) -> Found:
+    """All rows by an engine."""
+    noise = {"noise": jnp.full(len(task.sensor.bands), ReflectanceError().noise)}
+    options = {"key": task.key, "shared": noise, "reference": task.budget.reference} | options
+    return _found(task, fit(model or field_model(task.sensor), task.data, **options))
 
 
-def _engine(task: Task, fit: Callable[..., Posterior], **options: Any) -> Found:
-    """An engine that is fast enough to run twice."""
-    options = {"key": task.key, "shared": _median_noise(task)} | options
-    invert = functools.partial(fit, field_model(task.sensor), task.data, **options)
-    return _found(task, invert(reference=task.budget.reference), lambda: invert(reference=0), _all_rows(task))
-
-
-def _once(
-    task: Task, fit: Callable[..., Posterior], rows: np.ndarray, model: Model | None = None, **options: Any
-) -> Found:
-    """An engine that runs once, on some rows, its compilation included in the time."""
-    data, model = take(task.data, rows), model or field_model(task.sensor)
-    start = time.process_time()
-    posterior = fit(model, data, key=task.key, shared=_median_noise(task), reference=0, **options)
-    return _found(task, posterior, None, rows, seconds=time.process_time() - start, warm=False)
+def _slow_engine(task: Task, fit: Callable[..., Posterior], **options: Any) -> Found:
+    """The subset by an engine."""
+    part = task._replace(data=take(task.data, task.subset))
+    return _engine(part, fit, reference=0, **options)._replace(rows=task.subset)
 
 
 def _otherwise(task: Task, assumption: str) -> Found:
     """Laplace's approximation under a model with one assumption exchanged."""
-    return _once(task, fit_laplace, _all_rows(task), land_surface(task.sensor, **OTHERWISE[assumption]))
+    return _engine(task, fit_laplace, land_surface(task.sensor, **OTHERWISE[assumption]), reference=0)
 
 
 def learned_noise(task: Task, pixels: int = 256) -> np.ndarray:
@@ -237,11 +208,8 @@ def learned_noise(task: Task, pixels: int = 256) -> np.ndarray:
 
 
 def _laplace_learned(task: Task) -> Found:
-    start = time.process_time()
     noise = learned_noise(task)
-    training = time.process_time() - start
-    found = _engine(task, fit_laplace, shared={"noise": jnp.asarray(noise)})
-    return found._replace(training=training, noise=tuple(map(float, noise)))
+    return _engine(task, fit_laplace, shared={"noise": jnp.asarray(noise)})._replace(noise=tuple(map(float, noise)))
 
 
 def untrained(task: Task, family: str) -> AmortizedPosterior:
@@ -262,11 +230,10 @@ def untrained(task: Task, family: str) -> AmortizedPosterior:
 
 
 @functools.lru_cache(maxsize=1)
-def _simulated(sensor: Sensor, budget: Budget, seed: int, family: str) -> tuple[AmortizedPosterior, float]:
-    """Guide trained by simulation, and the processor time of it."""
-    start = time.process_time()
+def _simulated(sensor: Sensor, budget: Budget, seed: int, family: str) -> AmortizedPosterior:
+    """Guide trained by simulation."""
     task = Task(sensor, {}, {}, np.zeros(0, int), budget, seed)
-    amortized = untrained(task, family).fit(
+    return untrained(task, family).fit(
         acquisition(sensor),
         key=task.key,
         n_simulations=budget.bank,
@@ -275,7 +242,6 @@ def _simulated(sensor: Sensor, budget: Budget, seed: int, family: str) -> tuple[
         learning_rate=2e-3,
         average=0.99,
     )
-    return amortized, time.process_time() - start
 
 
 def _adapted(task: Task, amortized: AmortizedPosterior) -> AmortizedPosterior:
@@ -292,23 +258,20 @@ def _adapted(task: Task, amortized: AmortizedPosterior) -> AmortizedPosterior:
 
 
 def _amortised(task: Task, family: str, objective: str) -> Found:
-    start, training = time.process_time(), 0.0
     if objective == "elbo":
-        amortized = _adapted(task, untrained(task, family))
-    else:
-        amortized, training = _simulated(task.sensor, task.budget, task.seed, family)
-        start = time.process_time()
-        if objective == "both":
-            amortized = _adapted(task, amortized)
-    return _applied(task, amortized, learned=objective != "simulation", training=training + time.process_time() - start)
+        return _applied(task, _adapted(task, untrained(task, family)), learned=True)
+    amortized = _simulated(task.sensor, task.budget, task.seed, family)
+    if objective == "both":
+        return _applied(task, _adapted(task, amortized), learned=True)
+    return _applied(task, amortized)
 
 
-def _applied(task: Task, amortized: AmortizedPosterior, *, learned: bool, training: float = 0.0) -> Found:
+def _applied(task: Task, amortized: AmortizedPosterior, *, learned: bool = False) -> Found:
+    """What an amortised posterior says, and its misfit given the noise, if that was learned."""
     posterior = amortized(task.data)
     noise = posterior.mean["noise"] if learned else None
-    target = read_target(amortized.model, task.data)
     posterior.diagnostics = assess(
-        target,
+        read_target(amortized.model, task.data),
         task.data,
         posterior,
         amortized,
@@ -317,9 +280,7 @@ def _applied(task: Task, amortized: AmortizedPosterior, *, learned: bool, traini
         reference=task.budget.reference,
         memory=MEMORY,
     )
-    _drawn(posterior, task.key)
-    found = _found(task, posterior, lambda: amortized(task.data), _all_rows(task), training=training)
-    return found._replace(noise=() if noise is None else tuple(map(float, noise)))
+    return _found(task, posterior)._replace(noise=() if noise is None else tuple(map(float, noise)))
 
 
 def _shipped(task: Task) -> Found:
@@ -335,37 +296,30 @@ def _shipped(task: Task) -> Found:
         laws = [guide.local.marginal(context, names[0]), *heads.marginal(context, names[1:]).values()]  # type: ignore[attr-defined]
         return [jax.vmap(law.quantile, out_axes=-1)(_LEVELS) for law in laws]
 
-    jax.block_until_ready(invert(task.data))
-    start = time.process_time()
-    draws = dict(zip(aliases, map(np.asarray, invert(task.data)), strict=True))
-    return Found(_all_rows(task), draws, {}, time.process_time() - start, warm=True)
+    return Found(_all_rows(task), dict(zip(aliases, map(np.asarray, invert(task.data)), strict=True)), {})
 
 
 def _shipped_draws(task: Task, change: str = "") -> Found:
     """Draws instead of heads, after importance weights ("refined") or `releo invert --adapt` ("adapted")."""
-    retrieval, start = load_retrieval("sentinel2a"), time.process_time()
+    retrieval = load_retrieval("sentinel2a")
     if change == "refined":
-        invert = functools.partial(refine, retrieval.posterior(task.data), key=task.key, draws=1000, keep=DRAWS)
-        return _found(task, invert(), invert, _all_rows(task))
+        return _found(task, refine(retrieval.posterior(task.data), key=task.key, draws=1000, keep=DRAWS))
     if change == "adapted":
         seen = task.series[RECORD]
         retrieval = retrieval.adapt(np.asarray(seen.values), np.asarray(seen.mask), seen.geometry, seed=task.seed)
-    training = time.process_time() - start
-    return _applied(task, retrieval.posterior, learned=change == "adapted", training=training)
+    return _applied(task, retrieval.posterior, learned=change == "adapted")
 
 
 def _sl2p(task: Task) -> Found:
     """The networks; their error on simulations stands for a posterior, their domain for a p-value of 0 or 1."""
     retrieval, record = load_method("sl2p", "sentinel2a"), task.data[RECORD]
     used = [task.sensor.bands.index(band) for band in retrieval.bands]
-    start = time.process_time()
     values, mask = np.asarray(record.values)[:, used], np.asarray(record.mask)[:, used]
     found = retrieval(values, mask, record.geometry, variables=("lai", "ccc"), level=0.9)
-    seconds = time.process_time() - start
     draws = {alias: found[f"{alias}_mean"][:, None] + RMSE[alias] * norm.ppf(_LEVELS) for alias in ("lai", "ccc")}
     outside = (found["lai_flag"] & FLAGS["out_of_domain"]) > 0
     draws["pai"] = draws["lai"]  # one output for both
-    return Found(_all_rows(task), draws, {"domain_p_value": np.where(outside, 0.0, 1.0)}, seconds, warm=False)
+    return Found(_all_rows(task), draws, {"domain_p_value": np.where(outside, 0.0, 1.0)})
 
 
 METHODS: dict[str, Callable[[Task], Found]] = {
@@ -381,12 +335,11 @@ METHODS: dict[str, Callable[[Task], Found]] = {
     "map": lambda task: _engine(task, fit_map),
     "laplace": lambda task: _engine(task, fit_laplace),
     "laplace, learned noise": _laplace_learned,
-    "svi": lambda task: _once(task, fit_svi, task.subset, steps=task.budget.svi_steps),
-    "smc": lambda task: _once(task, fit_smc, task.subset, particles=task.budget.particles),
-    "nuts": lambda task: _once(
+    "svi": lambda task: _slow_engine(task, fit_svi, steps=task.budget.svi_steps),
+    "smc": lambda task: _slow_engine(task, fit_smc, particles=task.budget.particles),
+    "nuts": lambda task: _slow_engine(
         task,
         fit_nuts,
-        task.subset,
         warmup=task.budget.nuts[0],
         draws=task.budget.nuts[1],
         chains=task.budget.nuts[2],

@@ -38,13 +38,13 @@ def test_every_set_is_scored_on_its_own_rows_and_product():
     assert task.subset.size == 40
     truth = np.concatenate([rows.truth for rows in sets])[task.subset]
     near = truth[:, None] + rng.normal(0.0, 1e-3, (40, 100))
-    found = Found(task.subset, {"lai": near, "pai": near + 1.0}, {"misfit_p_value": np.zeros(40)}, 1.0, True)
+    found = Found(task.subset, {"lai": near, "pai": near + 1.0}, {"misfit_p_value": np.zeros(40)})
     first, second = scores_of(found, sets, task.subset)
     assert first["all"]["bias"] == pytest.approx(0.0, abs=1e-3)
     assert second["all"]["bias"] == pytest.approx(1.0, abs=1e-3)
     assert (first["all"]["coverage"], second["all"]["coverage"]) == (1.0, 0.0)
     assert first["all"] == first["subset"] and second["all"]["misfit_p_value"] == 1.0
-    report = {"methods": {"mine": {"scores": [first, second], "warm": True}}}
+    report = {"methods": {"mine": {"scores": [first, second]}}}
     assert table(report, "all", skill).splitlines() == [
         "| | first | second |",
         "|---|---|---|",
