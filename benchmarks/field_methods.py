@@ -195,9 +195,13 @@ def _slow_engine(task: Task, fit: Callable[..., Posterior], **options: Any) -> F
     return _engine(part, fit, reference=0, **options)._replace(rows=task.subset)
 
 
+def _table(task: Task, model: Model | None = None, **options: Any) -> Found:
+    return _engine(task, fit_lut, model, entries=task.budget.entries, geometry_step=0.07, **options)
+
+
 def _otherwise(task: Task, assumption: str) -> Found:
-    """Laplace's approximation under a model with one assumption exchanged."""
-    return _engine(task, fit_laplace, land_surface(task.sensor, **OTHERWISE[assumption]), reference=0)
+    """A table of a model with one assumption exchanged."""
+    return _table(task, land_surface(task.sensor, **OTHERWISE[assumption]), draws=DRAWS, reference=0)
 
 
 def learned_noise(task: Task, pixels: int = 256) -> np.ndarray:
@@ -328,10 +332,9 @@ METHODS: dict[str, Callable[[Task], Found]] = {
     "shipped, draws": _shipped_draws,
     "shipped, refined": functools.partial(_shipped_draws, change="refined"),
     "shipped, adapted": functools.partial(_shipped_draws, change="adapted"),
-    "lut": lambda task: _engine(task, fit_lut, entries=task.budget.entries, draws=DRAWS, geometry_step=0.07),
-    "lut, rmse": lambda task: _engine(
-        task, fit_lut, entries=task.budget.entries, draws=task.budget.entries // 100, geometry_step=0.07, cost="rmse"
-    ),
+    "lut": lambda task: _table(task, draws=DRAWS),
+    "lut, rmse": lambda task: _table(task, draws=task.budget.entries // 100, cost="rmse"),
+    **{f"lut, {assumption}": functools.partial(_otherwise, assumption=assumption) for assumption in OTHERWISE},
     "map": lambda task: _engine(task, fit_map),
     "laplace": lambda task: _engine(task, fit_laplace),
     "laplace, learned noise": _laplace_learned,
@@ -344,7 +347,6 @@ METHODS: dict[str, Callable[[Task], Found]] = {
         draws=task.budget.nuts[1],
         chains=task.budget.nuts[2],
     ),
-    **{f"laplace, {assumption}": functools.partial(_otherwise, assumption=assumption) for assumption in OTHERWISE},
     **{
         f"{family}, {objective}": functools.partial(_amortised, family=family, objective=objective)
         for family in FAMILIES
