@@ -21,6 +21,7 @@ from scipy.stats import norm
 
 from physics import Canopy, Sensor, plant_area_effective
 from releo_jax import priors
+from releo_jax.distributions import TruncatedNormal
 from releo_jax.encoders.pixel import PixelEncoder
 from releo_jax.inference import (
     AmortizedPosterior,
@@ -141,9 +142,15 @@ class Found(NamedTuple):
 
 
 @functools.cache
-def field_model(sensor: Sensor) -> Model:
-    """The model of the shipped weights, one function for all engines so that programs are shared."""
-    return land_surface(sensor)
+def field_model(sensor: Sensor, *, bounded: bool = False) -> Model:
+    """The model of the shipped weights, one function for all engines so that programs are shared.
+
+    Truncated normals need bounded sites: `bounded` cuts the coordinates of the soil at four deviations.
+    """
+    if not bounded:
+        return land_surface(sensor)
+    cut = {name: TruncatedNormal(0.0, 1.0, low=-4.0, high=4.0) for name in _SOIL if name.startswith("shape")}
+    return land_surface(sensor, prior=Published(canopy=_CANOPY, leaf=_LEAF, soil=_SOIL | cut))
 
 
 def products(sites: dict[str, Array]) -> dict[str, Array]:
@@ -218,7 +225,8 @@ def _laplace_learned(task: Task) -> Found:
 
 def untrained(task: Task, family: str) -> AmortizedPosterior:
     """Guide of the model, its encoder standardised on simulated pixels."""
-    model, acquisitions, key = field_model(task.sensor), acquisition(task.sensor), task.key
+    model = field_model(task.sensor, bounded=family == "truncated_normal")
+    acquisitions, key = acquisition(task.sensor), task.key
     example = acquisitions(key, 64)
     structure = read_structure(model, example)
     seen = acquisitions(key, 2048)
