@@ -205,7 +205,8 @@ def compare(
             "noise": found.noise,
             "diagnostics": found.diagnostics,
         }
-        report["methods"][method] = entry
+        entries = report["methods"] | {method: entry}
+        report["methods"] = {name: entries[name] for name in METHODS if name in entries}
         if output is not None:
             rounded = json.loads(json.dumps(report), parse_float=lambda text: float(f"{float(text):.4g}"))
             output.write_text(json.dumps(rounded, indent=1) + "\n")

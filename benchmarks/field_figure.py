@@ -39,7 +39,8 @@ def plot_methods(report: dict[str, Any], part: str = "all") -> Figure:
             panel.tick_params(axis="y", length=0)
             panel.spines[["top", "right", "left"]].set_visible(False)
         panels[0].set_yticks(range(len(methods)), methods)
-        panels[0].set_xlim(left=0.0)
+        for panel in (panels[0], panels[2]):
+            panel.set_xlim(left=0.0)
         panels[1].axvline(0.9, color="#888888", linewidth=0.8, zorder=0)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(sets))
         return figure
