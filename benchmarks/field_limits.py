@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import spearmanr
 
 from benchmarks.field import simulated
 from benchmarks.measurements import Rows, pixels, plots, swiss_wheat
@@ -58,14 +59,16 @@ def misses(found: _Estimates, rows: Rows, part: slice) -> str:
 
 
 def left_to_prior(found: _Estimates, rows: Rows, part: slice) -> str:
-    """Mean posterior mean and interval of what the bands hardly show, and effective over leaf area."""
+    """Mean posterior mean and interval of what the bands hardly show, effective over leaf area, and the misfit."""
     text = []
     for site in ("clumping", "vegetated_fraction", "brightness"):
         mean, lower, upper = found[site][:, part].mean(1)
         text.append(f"{site} {mean:.2f} ({lower:.2f} to {upper:.2f})")
     ratio = (found["pai"][0, part] / found["lai"][0, part]).mean()
-    misfit = np.mean(found["misfit_p_value"][part] < 0.01)
-    return f"{rows.name}: {', '.join(text)}, pai / lai {ratio:.2f}, misfit below 1 %: {misfit:.0%}"
+    p_value, error = found["misfit_p_value"][part], np.abs(found[rows.alias][0, part] - rows.truth)
+    ranked = spearmanr(p_value, error).statistic
+    misfit = f"misfit below 1 %: {np.mean(p_value < 0.01):.0%}, its rank correlation with the error {ranked:.2f}"
+    return f"{rows.name}: {', '.join(text)}, pai / lai {ratio:.2f}, {misfit}"
 
 
 def references(data: Path, found: _Estimates, sets: Sequence[Rows]) -> str:
