@@ -15,6 +15,7 @@ from releo_jax.inference.density import Target, log_joint
 from releo_jax.observations import Observations, check_observations
 
 _EDGE = 12.0  # |logit| beyond which float32 cannot tell a value from the end of its interval
+_CLOSE = 3.0  # |logit| of a value that is close to its bound: a twentieth of the interval
 _BURST = 4  # steps between two looks at who has arrived
 _BLOCK = 1 << 16  # pixels whose curvature is in memory at once
 _STUCK = 1e8  # damping at which a step no longer changes anything in float32
@@ -143,8 +144,7 @@ def _climb(
 def _step(target: Target, volume: bool, shared: Array, given: tuple[Observations, _State]) -> _State:
     """One step for every pixel that is not done."""
     data, state = given
-    bounded = np.concatenate([np.full(site.size, site.interval is not None) for site in target.structure.local])
-    at = state.at
+    at, bounded = _free(target, state.vector, state.at), _bounded(target)
     scale = jnp.maximum(jnp.diagonal(at.curvature, axis1=-2, axis2=-1), 0.0) + jnp.asarray(target.scale**-2.0)
     damped = at.curvature + (state.damping[:, None] * scale)[..., None] * jnp.eye(target.size)
     factor = jnp.linalg.cholesky(damped)
@@ -167,8 +167,23 @@ def _step(target: Target, volume: bool, shared: Array, given: tuple[Observations
     return _State(keep(there, state.vector), jax.tree.map(keep, tried, at), damping, done)
 
 
+def _bounded(target: Target) -> np.ndarray:
+    return np.concatenate([np.full(site.size, site.interval is not None) for site in target.structure.local])
+
+
+def _free(target: Target, vector: Array, at: curvature.Expansion) -> curvature.Expansion:
+    """The expansion without what lies at its bound and would leave it: there the mode is, and the others move alone."""
+    # Near a bound the distance to it, and what is left to gain, falls as exp(-|vector|): it is the slope itself.
+    near = (jnp.abs(vector) > _CLOSE) & (jnp.abs(at.slope) < _REACHED / vector.shape[-1])
+    held = jnp.asarray(_bounded(target)) & (near | (jnp.abs(vector) >= _EDGE)) & (at.slope * vector < 0.0)
+    alone = held[..., :, None] | held[..., None, :]
+    known = jnp.diag(jnp.asarray(target.scale**-2.0, vector.dtype))
+    return at._replace(slope=jnp.where(held, 0.0, at.slope), curvature=jnp.where(alone, known, at.curvature))
+
+
 def _conclude(target: Target, _: tuple[()], given: tuple[Array, curvature.Expansion]) -> Any:
     vector, at = given
+    at = _free(target, vector, at)
     rows = curvature.covariance_rows(at.curvature)
     # At a saddle of the prior the curvature is not positive: its mean precision stands in, and the pixel is marked.
     good = jnp.isfinite(rows).all(-1)
