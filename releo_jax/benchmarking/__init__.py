@@ -1,0 +1,1 @@
+"""Benchmarks that users can point at their own simulators, inversions and algorithms."""

@@ -1,0 +1,1 @@
+"""Inversions side by side: tasks, algorithms, budgets."""
