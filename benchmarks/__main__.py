@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 BENCHMARKS = {
     "simulators": "rates of the optical models beside `prosail`, with their errors",
+    "inversion": "tasks, algorithms and budgets of inversion in one table",
     "maps": "reading, computing and writing of a map",
     "validation": "scores on real measurements, beside SL2P",
     "quadrature": "fits and stores the spectral quadratures of the sensors",

@@ -1,0 +1,229 @@
+"""Algorithms of the benchmark; a user adds one by writing one function.
+
+    @algorithm
+    def mine(task: Task, budget: Budget, key: Array) -> Inverter:
+        table = ...                                         # what is done once: timed as training
+        return Inverter(lambda data, key: my_posterior(data, table, key), simulations=budget.simulations)
+
+An inverter takes observations to a `Posterior`, or to anything whose `sample(key, n)` gives draws `(n, pixel)` by site.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from flax import nnx
+from jax import Array
+
+from releo_jax.benchmarking.inversion.tasks import Task
+from releo_jax.encoders import PixelEncoder
+from releo_jax.inference import (
+    AmortizedPosterior,
+    amortize,
+    fit_laplace,
+    fit_lut,
+    fit_nuts,
+    fit_smc,
+    fit_svi,
+    refine,
+)
+from releo_jax.observations import Observations
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """What an algorithm may spend.
+
+    Attributes:
+        name: of the budget.
+        simulations: for training, or entries of a table.
+        steps: of an optimiser that trains.
+        draws: of samplers, for each pixel.
+        width: of networks.
+    """
+
+    name: str
+    simulations: int
+    steps: int
+    draws: int
+    width: int
+
+
+BUDGETS: Mapping[str, Budget] = {
+    budget.name: budget
+    for budget in (
+        Budget("tiny", 2_000, 100, 100, 32),
+        Budget("short", 20_000, 1_500, 300, 64),
+        Budget("medium", 200_000, 6_000, 1_000, 128),
+        Budget("long", 1_000_000, 40_000, 2_000, 256),
+    )
+}
+"""By name: tiny for tests, short for minutes, medium for an hour, long for a night on two cores."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Inverter:
+    """What an algorithm leaves after training.
+
+    Attributes:
+        posterior: from observations and a random key to a posterior.
+        simulations: spent in training.
+        per_pixel: simulations for each pixel, from the posterior that they gave; trajectories where it is a sampler
+            that follows gradients, each of several simulations.
+        pixels: so many fresh pixels are inverted to look at coverage and ranks.
+        amortized: the trained guide, where there is one.
+    """
+
+    posterior: Callable[[Observations, Array], Any]
+    simulations: int = 0
+    per_pixel: Callable[[Any], float] = lambda posterior: 0.0
+    pixels: int = 1000
+    amortized: AmortizedPosterior | None = None
+
+
+Algorithm = Callable[[Task, Budget, Array], Inverter]
+
+ALGORITHMS: dict[str, Algorithm] = {}
+"""By name; `algorithm` adds to it."""
+
+
+def algorithm(function: Algorithm) -> Algorithm:
+    """Registers an algorithm under the function's name."""
+    ALGORITHMS[function.__name__] = function
+    return function
+
+
+def get_algorithm(name: str) -> Algorithm:
+    """The algorithm of that name.
+
+    Raises:
+        ValueError: no such algorithm.
+    """
+    if name not in ALGORITHMS:
+        raise ValueError(f"expected an algorithm among {sorted(ALGORITHMS)}, got {name!r}; add yours with @algorithm")
+    return ALGORITHMS[name]
+
+
+@algorithm
+def nuts(task: Task, budget: Budget, key: Array) -> Inverter:
+    """The No-U-Turn sampler, two chains of a pixel."""
+    chains, warmup, draws = 2, max(budget.draws // 2, 100), max(budget.draws // 2, 50)
+    return Inverter(
+        lambda data, key: fit_nuts(
+            task.model, data, key=key, chains=chains, warmup=warmup, draws=draws, reference=0, max_pixels=1024
+        ),
+        per_pixel=lambda posterior: chains * (warmup + draws),
+        pixels=min(100, budget.draws),
+    )
+
+
+@algorithm
+def smc(task: Task, budget: Budget, key: Array) -> Inverter:
+    """Tempering with as many particles as draws are asked for, ten moves at each temperature."""
+    moves = 10
+    return Inverter(
+        lambda data, key: fit_smc(task.model, data, key=key, particles=budget.draws, moves=moves, reference=0),
+        per_pixel=lambda posterior: float(posterior.diagnostics["temperatures"].mean()) * moves * budget.draws,
+        pixels=min(100, budget.draws),
+    )
+
+
+@algorithm
+def laplace(task: Task, budget: Budget, key: Array) -> Inverter:
+    """A normal law around the mode on the real line."""
+    return Inverter(lambda data, key: fit_laplace(task.model, data, key=key, reference=0), per_pixel=lambda _: 50 + 32)
+
+
+@algorithm
+def svi(task: Task, budget: Budget, key: Array) -> Inverter:
+    """The closest normal law on the real line, pixel by pixel."""
+    steps = min(budget.steps, 300)
+    return Inverter(
+        lambda data, key: fit_svi(task.model, data, key=key, steps=steps, reference=0),
+        per_pixel=lambda _: 8 * steps + 50 + 32,
+        pixels=500,
+    )
+
+
+@algorithm
+def lut(task: Task, budget: Budget, key: Array) -> Inverter:
+    """A table of simulations from the prior, weighted by the likelihood."""
+
+    def invert(data: Observations, key: Array) -> Any:
+        drawn = min(1000, budget.simulations)
+        return fit_lut(task.model, data, key=key, entries=budget.simulations, draws=drawn, reference=0)
+
+    return Inverter(invert, simulations=budget.simulations, pixels=500)
+
+
+def train(task: Task, budget: Budget, key: Array, family: str, **options: Any) -> AmortizedPosterior:
+    """A guide of a family, trained on pairs that the model itself makes."""
+    key_example, key_weights, key_fit = jax.random.split(key, 3)
+    # The model that is inverted teaches, whatever made the observations.
+    _, example = dataclasses.replace(task, nature=None).simulate(key_example, 2048)
+    encoder = PixelEncoder(
+        example, width=budget.width, depth=3, activation=jax.nn.gelu, rngs=nnx.Rngs(_seed(key_weights))
+    )
+    untrained = amortize(task.model, encoder, example, family=family, family_options=options)
+    return untrained.fit(
+        task.acquisitions,
+        key=key_fit,
+        objective="simulation",
+        n_simulations=budget.simulations,
+        steps=budget.steps,
+        batch=512,
+        learning_rate=2e-3,
+        weight_decay=1e-4,
+        average=0.999,
+    )
+
+
+def _seed(key: Array) -> int:
+    """A whole number from a random key, for what takes no key."""
+    return int(jax.random.randint(key, (), 0, 2**31 - 1))
+
+
+def _amortized(family: str, **options: Any) -> Algorithm:
+    def make(task: Task, budget: Budget, key: Array) -> Inverter:
+        trained = train(task, budget, key, family, **options)
+        return Inverter(lambda data, key: trained(data), simulations=budget.simulations, amortized=trained)
+
+    return make
+
+
+@algorithm
+def full_covariance(task: Task, budget: Budget, key: Array) -> Inverter:
+    """Amortised, a multivariate normal on the real line."""
+    return _amortized("full_covariance")(task, budget, key)
+
+
+@algorithm
+def mixture(task: Task, budget: Budget, key: Array) -> Inverter:
+    """Amortised, a mixture of eight multivariate normals on the real line."""
+    return _amortized("mixture", components=8)(task, budget, key)
+
+
+@algorithm
+def flow(task: Task, budget: Budget, key: Array) -> Inverter:
+    """Amortised, a multivariate normal bent by splines."""
+    return _amortized("flow")(task, budget, key)
+
+
+@algorithm
+def mixture_importance(task: Task, budget: Budget, key: Array) -> Inverter:
+    """The amortised mixture, its draws weighted by the model's own density."""
+    trained = train(task, budget, key, "mixture", components=8)
+    draws, keep = 10 * budget.draws, budget.draws
+    return Inverter(
+        lambda data, key: refine(trained(data), key=key, draws=draws, keep=keep),
+        simulations=budget.simulations,
+        per_pixel=lambda _: draws,
+        pixels=200,
+        amortized=trained,
+    )
+
+
+__all__ = ["ALGORITHMS", "BUDGETS", "Algorithm", "Budget", "Inverter", "algorithm", "get_algorithm", "train"]
