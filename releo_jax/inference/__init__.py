@@ -7,6 +7,7 @@ from releo_jax.inference.lut import TablePosterior, fit_lut
 from releo_jax.inference.nuts import fit_nuts
 from releo_jax.inference.objectives import Elbo, ImportanceWeightedElbo, MomentMatching, Simulation
 from releo_jax.inference.posterior import DrawsPosterior, GuidePosterior, PointPosterior, Posterior
+from releo_jax.inference.posterior_files import load_posterior, save_posterior
 from releo_jax.inference.refinement import refine
 from releo_jax.inference.smc import fit_smc
 from releo_jax.inference.svi import fit_svi
@@ -30,5 +31,7 @@ __all__ = [
     "fit_nuts",
     "fit_smc",
     "fit_svi",
+    "load_posterior",
     "refine",
+    "save_posterior",
 ]

@@ -19,13 +19,17 @@ from jax import Array
 
 from releo_jax.inference import storage
 from releo_jax.inference.calibration import CalibrationReport, simulation_based_calibration
-from releo_jax.inference.density import prior_moments
+from releo_jax.inference.checks import assess
+from releo_jax.inference.chunks import MEMORY
+from releo_jax.inference.density import prior_moments, read_target
 from releo_jax.inference.families import FAMILIES, SharedNormal
 from releo_jax.inference.objectives import OBJECTIVES, Objective, Source
-from releo_jax.inference.posterior import GuidePosterior, quantile_name
+from releo_jax.inference.posterior import Deferred, GuidePosterior, quantile_name
 from releo_jax.inference.structure import Model, Structure, read_structure
 from releo_jax.observations import Observations, check_observations
 from releo_jax.training.loop import adam, train
+
+_REFERENCE = 512  # simulated pixels that calibrate the misfit
 
 
 class Guide(nnx.Module):
@@ -141,13 +145,25 @@ class AmortizedPosterior:
         )
 
     def __call__(self, observations: Observations) -> GuidePosterior:
-        """The posterior of every pixel."""
+        """The posterior of every pixel; its diagnostics (see `releo_jax.inference.checks`) are made when asked for."""
         check_observations(observations)
         observations = dict(observations)
-        law, shared = _laws(self.graph, self.parameters, self.constants, observations)
+        posterior = self._state(observations)
+        posterior.diagnostics = Deferred(lambda: self._assess(observations, posterior))
+        return posterior
+
+    def _state(self, observations: Observations) -> GuidePosterior:
+        law, shared = _laws(self.graph, self.parameters, self.constants, dict(observations))
         return GuidePosterior(
             model=self.model, structure=self.structure, observations=observations, law=law, shared=shared
         )
+
+    def _assess(self, observations: Observations, posterior: GuidePosterior) -> dict[str, Array]:
+        target = read_target(self.model, observations, plate=self.structure.plate)
+        shared: Any = {} if posterior.shared is None else posterior.shared
+        # A fixed key: the same image gets the same flags.
+        how: Any = {"key": jax.random.key(0), "reference": _REFERENCE, "memory": MEMORY}
+        return assess(target, observations, posterior, self._state, shared, **how)
 
     def marginals(
         self, observations: Observations, *, sites: Sequence[str], levels: Sequence[float] = (0.05, 0.5, 0.95)

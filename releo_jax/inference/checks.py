@@ -20,6 +20,7 @@ from jax import Array
 
 from releo_jax.inference.chunks import over_chunks
 from releo_jax.inference.density import Target, site_density
+from releo_jax.inference.laws import Law
 from releo_jax.inference.posterior import PointPosterior, Posterior
 from releo_jax.inference.structure import run, simulate
 from releo_jax.observations import Observations, Record, check_observations, take
@@ -33,7 +34,7 @@ def assess(
     data: Observations,
     posterior: Posterior,
     again: Callable[[Observations], Posterior],
-    shared: Mapping[str, Array],
+    shared: Mapping[str, Array] | Law,
     *,
     key: Array,
     reference: int,
@@ -46,7 +47,8 @@ def assess(
         data: observations.
         posterior: of them.
         again: the same engine, on simulated observations of the same kind.
-        shared: values of the global sites to simulate with; those not named are drawn.
+        shared: values of the global sites to simulate with (those not named are drawn from the prior), or a law of
+            them.
         key: random key.
         reference: simulated pixels that calibrate the misfit; 0 leaves both p-values out.
         memory: bytes for one chunk.
@@ -78,27 +80,40 @@ def assess(
 
 
 def _simulated(
-    target: Target, data: Observations, known: Mapping[str, Array], key: Array, n: int, *, complete: bool = False
+    target: Target,
+    data: Observations,
+    shared: Mapping[str, Array] | Law,
+    key: Array,
+    n: int,
+    *,
+    complete: bool = False,
 ) -> dict[str, Record]:
     """`n` simulated pixels with the angles and masks (or no masks) of pixels of the data that have any band."""
-    key_choice, key_model = jax.random.split(key)
+    key_choice, key_shared, key_model = jax.random.split(key, 3)
     seen = np.flatnonzero(sum(np.asarray(r.mask).reshape(r.mask.shape[0], -1).sum(-1) for r in data.values()))
-    chosen = np.asarray(jax.random.choice(key_choice, jnp.asarray(seen), (n,)))
-    acquisitions = take(data, chosen)
+    acquisitions = take(data, np.asarray(jax.random.choice(key_choice, jnp.asarray(seen), (n,))))
     if complete:
-        acquisitions = {name: _complete(record) for name, record in acquisitions.items()}
-    separately = len(known) < len(target.structure.shared)
-    return _simulate(target, separately, acquisitions, dict(known), key_model)
+        acquisitions = {
+            name: eqx.tree_at(lambda r: r.mask, record, jnp.ones_like(record.mask))
+            for name, record in acquisitions.items()
+        }
+    if isinstance(shared, Mapping):
+        known = {name: jnp.broadcast_to(value, (n, *jnp.shape(value))) for name, value in shared.items()}
+    else:
+        known = shared.sample(key_shared, (n,))[0]
+    return _simulate(target, acquisitions, known, jax.random.split(key_model, n))
 
 
-def _complete(record: Any) -> Any:
-    return eqx.tree_at(lambda r: r.mask, record, jnp.ones_like(record.mask))
+@functools.partial(jax.jit, static_argnums=0)
+def _simulate(target: Target, acquisitions: Any, known: dict[str, Array], keys: Array) -> dict[str, Record]:
+    """One pixel at a time, so that each has its own global sites."""
 
+    def of_pixel(data: Any, values: dict[str, Array], key: Array) -> dict[str, Record]:
+        single = jax.tree.map(lambda leaf: leaf[None], data)
+        seen = simulate(target.structure, target.model, single, key, values=values)[1]
+        return jax.tree.map(lambda leaf: leaf[0], seen)
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _simulate(target: Target, separately: bool, acquisitions: Any, known: Any, key: Array) -> dict[str, Record]:
-    structure, model = target.structure, target.model
-    return simulate(structure, model, acquisitions, key, separately=separately, values=known)[1]
+    return jax.vmap(of_pixel)(acquisitions, known, keys)
 
 
 def misfit(target: Target, data: Observations, posterior: Posterior, *, key: Array, memory: int) -> np.ndarray:
@@ -158,6 +173,7 @@ def _flat(data: Observations) -> tuple[Array, Array]:
     return jnp.concatenate(values, -1), jnp.concatenate(masks, -1)
 
 
+@jax.jit
 def _prior_predictive(predicted: Observations) -> tuple[Array, Array]:
     """Mean and covariance of what the prior predicts."""
     values, _ = _flat(predicted)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 LARGEST_CHUNK, SMALLEST_CHUNK = 2048, 8  # more would leave the cache of a core
+_USUAL = 512  # fewer pixels are filled up to so many: that costs less than another program
 MEMORY = 1 << 30
 """Bytes that the temporaries and results of one chunk may take by default."""
 
@@ -37,7 +38,8 @@ def fitted(
         ValueError: the smallest chunk does not fit.
     """
     total = jax.tree.leaves(pixels)[0].shape[0]
-    size = min(largest, max(SMALLEST_CHUNK, 1 << (total - 1).bit_length()))
+    least = _USUAL if largest > _USUAL else SMALLEST_CHUNK
+    size = min(largest, max(least, 1 << (total - 1).bit_length()))
     while True:
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype), pixels)  # noqa: B023
         compiled = _compiled(program, static, _Shapes(constants), _Shapes(shapes))

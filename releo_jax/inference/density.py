@@ -96,7 +96,11 @@ def prior_moments(model: Model, structure: Structure, example: Observations) -> 
     few = take(example, slice(0, 64))
     runs = -(-_PRIOR_DRAWS // check_observations(few))
 
-    @jax.jit
+    return _moments(model, structure, runs, dict(few))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _moments(model: Model, structure: Structure, runs: int, few: Observations) -> tuple[Array, Array, Array, Array]:
     def draw(key: Array) -> tuple[Array, Array]:
         values = draw_prior(structure, model, few, key)
         return _vectors(structure.local, values), _vectors(structure.shared, values)
@@ -151,6 +155,7 @@ def log_joint(target: Target, data: Observations, local: Array, shared: Array) -
     return log_likelihood(target, data, values)[0] + log_prior(target, data, values)[0] + volume
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def draw_vectors(target: Target, data: Observations, key: Array) -> tuple[Array, Array]:
     """Local vectors `(pixel, size)` and a global one, drawn from the prior."""
     values = draw_prior(target.structure, target.model, data, key)

@@ -67,6 +67,7 @@ def learn_global_sites(
     return vector, FullNormal(sites, vector, _spread(target, few, law, vector, points, key_draws, scale))
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2))
 def _standard_points(key: Array, pixels: int, size: int) -> Array:
     """Points `(point, pixel, size)` with mean 0 that stand for a standard normal law.
 

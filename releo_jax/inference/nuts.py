@@ -166,14 +166,21 @@ def _separately(
 
 def _announce(target: Target, data: Observations, chains: int, steps: int) -> None:
     pixels = check_observations(data)
-    few = take(data, slice(0, _TOGETHER))
+    few = dict(take(data, slice(0, _TOGETHER)))
     vectors = jnp.broadcast_to(jnp.asarray(target.location), (min(pixels, _TOGETHER), target.size))
     shared = jnp.asarray(target.shared_location)
-    slope = jax.jit(jax.grad(lambda vectors: log_joint(target, few, vectors, shared).sum()))
     rounds = steps * chains * max(1.0, pixels / _TOGETHER)
     announce(
-        "fit_nuts", f"{pixels} pixels x {chains} chains x {steps} steps", rounds * _LEAPFROGS, lambda: slope(vectors)
+        "fit_nuts",
+        f"{pixels} pixels x {chains} chains x {steps} steps",
+        rounds * _LEAPFROGS,
+        lambda: _slope(target, few, vectors, shared),
     )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _slope(target: Target, data: Observations, vectors: Array, shared: Array) -> Array:
+    return jax.grad(lambda vectors: log_joint(target, data, vectors, shared).sum())(vectors)
 
 
 def _diagnose(drawn: np.ndarray, divergent: np.ndarray) -> dict[str, Array]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +136,30 @@ class Posterior(abc.ABC):
             variables[name] = ([plate], np.asarray(noticed), {"long_name": name.replace("_", " ")})
         return xarray.Dataset(variables)
 
+    def to_arviz(self, *, key: Array, n: int = 1000) -> Any:
+        """Draws in the form that ArviZ works on (InferenceData; from its version 1 on a DataTree), as one chain.
+
+        Args:
+            key: random key.
+            n: draws.
+
+        Raises:
+            ImportError: ArviZ is not installed.
+        """
+        try:
+            import arviz
+        except ImportError as error:
+            raise ImportError(
+                "to_arviz: expected the package arviz, which is not installed; pip install arviz"
+            ) from error
+        plate, size = self._plate()
+        draws = {name: np.asarray(value)[None] for name, value in self.sample(key, n).items()}
+        dims = {name: [plate] for name in draws if self._local(name)}
+        coords = {plate: np.arange(size)}
+        if hasattr(arviz, "InferenceData"):
+            return arviz.from_dict(posterior=draws, dims=dims, coords=coords)
+        return arviz.from_dict({"posterior": draws}, dims=dims, coords=coords)  # from version 1 on
+
 
 def _attributes(site: str, statistic: str) -> dict[str, str]:
     known = physical_parameters().get(site)
@@ -145,6 +169,30 @@ def _attributes(site: str, statistic: str) -> dict[str, str]:
     if known.standard_name and not statistic.endswith("deviation"):
         found["standard_name"] = known.standard_name
     return found
+
+
+class Deferred(Mapping[str, Array]):
+    """A mapping that is computed when it is first looked at.
+
+    Args:
+        compute: makes it.
+    """
+
+    def __init__(self, compute: Callable[[], Mapping[str, Array]]) -> None:
+        self._compute = compute
+
+    @functools.cached_property
+    def _made(self) -> Mapping[str, Array]:
+        return self._compute()
+
+    def __getitem__(self, name: str) -> Array:
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)
 
 
 class DrawsPosterior(Posterior):
@@ -240,7 +288,7 @@ class GuidePosterior(Posterior):
 
     def quantile(self, level: float) -> dict[str, Array]:
         quantile_name(level)
-        return _quantiles(self.law, self.shared, float(level))
+        return _quantiles(self.law, self.shared, jnp.asarray(level, float))
 
     def sample(self, key: Array, n: int, *, sites: Sequence[str] | None = None) -> dict[str, Array]:
         known = [site.name for site in self.structure.local + self.structure.shared] + list(
@@ -254,7 +302,7 @@ class GuidePosterior(Posterior):
         return _sample(self.model, self.structure, n, wanted, *data, key)
 
     def log_prob(self, values: Mapping[str, Array]) -> Array:
-        return self.law.log_prob(values)
+        return _log_prob(self.law, dict(values))
 
     def predictive(self, key: Array, n: int) -> dict[str, Array]:
         """Posterior-predictive draws of the observations `(n, pixel, [date,] band)`, by record; masked bands too."""
@@ -335,9 +383,14 @@ def _closed_form(law: Law, shared: Law | None) -> dict[str, tuple[Array, Array]]
     return {name: (marginal.mean, marginal.std) for name, marginal in _marginals(law, shared).items()}
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def _quantiles(law: Law, shared: Law | None, level: float) -> dict[str, Array]:
+@jax.jit
+def _quantiles(law: Law, shared: Law | None, level: Array) -> dict[str, Array]:
     return {name: marginal.quantile(level) for name, marginal in _marginals(law, shared).items()}
+
+
+@jax.jit
+def _log_prob(law: Law, values: dict[str, Array]) -> Array:
+    return law.log_prob(values)
 
 
 def _latents(law: Law, shared: Law | None, key: Array, n: int) -> dict[str, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -119,13 +120,20 @@ def _blocks(posterior: GuidePosterior) -> list[slice]:
 
 def _moments(target: Target, posterior: GuidePosterior, key: Array) -> tuple[np.ndarray, np.ndarray]:
     """Mean `(pixel, size)` and rows of the covariance's factor on the real line, from draws."""
-    sites = target.structure.local
     found = []
     for where in _blocks(posterior):
-        drawn, _ = of_pixels(posterior.law, where).sample(key, (max(256, 8 * target.size),))
-        found.append(jax.device_get(_mean_and_rows(to_vector(sites, drawn))))
+        vectors, _ = _drawn(of_pixels(posterior.law, where), key, max(256, 8 * target.size))
+        found.append(jax.device_get(_mean_and_rows(vectors)))
     location, rows = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return location, rows
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _drawn(law: Any, key: Array, n: int) -> tuple[Array, Array]:
+    """Real vectors `(n, pixel, size)` and their log density on the real line `(n, pixel)`."""
+    values, density = law.sample(key, (n,))
+    vectors = to_vector(law.sites, values)
+    return vectors, density + from_vector(law.sites, vectors)[1]
 
 
 @jax.jit
@@ -149,7 +157,7 @@ def _weighted(
     keep: int,
     memory: int,
 ) -> DrawsPosterior | GuidePosterior:
-    sites, shared_sites = target.structure.local, target.structure.shared
+    shared_sites = target.structure.shared
     kept, kept_shared, sizes, evidences = [], [], [], []
     key_draws, key_shared, key_comb = jax.random.split(key, 3)
     given = jnp.zeros((draws, 0))
@@ -158,11 +166,9 @@ def _weighted(
     for number, where in enumerate(_blocks(posterior)):
         part = take(data, where)
         pixels = check_observations(part)
-        values, density = of_pixels(posterior.law, where).sample(jax.random.fold_in(key_draws, number), (draws,))
-        vectors = to_vector(sites, values)
-        _, volume = from_vector(sites, vectors)
+        vectors, density = _drawn(of_pixels(posterior.law, where), jax.random.fold_in(key_draws, number), draws)
         comb = jax.random.uniform(jax.random.fold_in(key_comb, number), (pixels,))
-        many = (part, jnp.moveaxis(vectors, 1, 0), (density + volume).T, comb)
+        many = (part, jnp.moveaxis(vectors, 1, 0), density.T, comb)
         chosen, size, evidence = over_chunks(
             _weigh, (target, keep), given, many, memory=memory, description="importance weights"
         )

@@ -93,11 +93,16 @@ def fit_smc(
 
 def _announce(target: Target, data: Observations, particles: int, moves: int) -> None:
     pixels = check_observations(data)
-    few = take(data, slice(0, _TOGETHER))
+    few = dict(take(data, slice(0, _TOGETHER)))
     vectors = jnp.broadcast_to(jnp.asarray(target.location), (min(pixels, _TOGETHER), target.size))
-    density = jax.jit(lambda vectors: log_joint(target, few, vectors, jnp.asarray(target.shared_location)))
+    shared = jnp.asarray(target.shared_location)
     rounds = particles * (moves + 2) * _USUAL * max(1.0, pixels / _TOGETHER)
-    announce("fit_smc", f"{pixels} pixels x {particles} particles", rounds, lambda: density(vectors))
+    announce(
+        "fit_smc", f"{pixels} pixels x {particles} particles", rounds, lambda: _density(target, few, vectors, shared)
+    )
+
+
+_density = jax.jit(log_joint, static_argnums=0)
 
 
 class _State(NamedTuple):

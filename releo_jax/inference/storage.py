@@ -44,12 +44,16 @@ def _named(*states: Any) -> dict[str, Any]:
 
 
 def save(path: str | os.PathLike[str], parameters: Any, constants: Any, header: Mapping[str, Any]) -> None:
+    """Writes the weights of a guide."""
+    write(path, _named(parameters, constants), {_KEY: json.dumps(header)})
+
+
+def write(path: str | os.PathLike[str], arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
     """Writes beside the target and renames, so that a file under its name is whole."""
     target = pathlib.Path(path)
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    arrays = {name: np.array(leaf, order="C") for name, leaf in _named(parameters, constants).items()}
     try:
-        save_file(arrays, beside, metadata={_KEY: json.dumps(header)})
+        save_file({name: np.array(leaf, order="C") for name, leaf in arrays.items()}, beside, metadata=dict(metadata))
         beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)

@@ -171,7 +171,24 @@ def read_structure(
         for name, site in sites.items()
         if site["type"] == "deterministic"
     }
-    return Structure(plate, tuple(local), tuple(shared), observed, deterministic)
+    return _one_of_a_kind(Structure(plate, tuple(local), tuple(shared), observed, deterministic))
+
+
+_known_structures: dict[Any, Structure] = {}
+
+
+def _one_of_a_kind(structure: Structure) -> Structure:
+    """The structure that was read first among equal ones: compiled programs are known by it."""
+
+    def described(site: Site) -> Any:
+        bounds, kind = jax.tree.flatten(site.support)
+        arrays = [np.asarray(bound) for bound in bounds]
+        values = tuple((type(b), a.dtype.str, a.shape, a.tobytes()) for b, a in zip(bounds, arrays, strict=True))
+        return site.name, str(kind), values, site.shape, site.unconstrained_shape
+
+    sites = tuple(tuple(map(described, part)) for part in (structure.local, structure.shared))
+    known = (structure.plate, *sites, structure.observed, tuple(structure.deterministic.items()))
+    return _known_structures.setdefault(known, structure)
 
 
 def _is_latent(site: Mapping[str, Any]) -> bool:

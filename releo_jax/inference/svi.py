@@ -22,6 +22,7 @@ from releo_jax.inference.structure import Model
 from releo_jax.observations import Observations
 
 _LAST = 64  # draws that measure the bound at the end
+_OPTIMISER = optax.scale_by_adam(b2=0.99)  # one for all: programs are known by it, and compile once
 
 
 def fit_svi(
@@ -107,11 +108,10 @@ def ascend(
 ) -> GuidePosterior:
     """Moves normal laws of the pixels `(pixel, size)`, `(pixel, size (size + 1) / 2)` up the evidence bound."""
     pixels, size = location.shape
-    optimiser = optax.scale_by_adam(b2=0.99)
     here = (np.zeros_like(location), np.zeros_like(rows))
-    state = jax.device_get(_State(*here, jax.vmap(optimiser.init)(here)))
+    state = jax.device_get(_State(*here, jax.vmap(_OPTIMISER.init)(here)))
     data = jax.device_get(dict(data))
-    static = (target, optimiser, particles)
+    static = (target, particles)
     constants = (shared, key, jnp.zeros(()))
     indices = np.arange(pixels, dtype=np.uint32)
     whole = (data, location, rows, indices, state)
@@ -186,13 +186,7 @@ def _bounds(
     return jax.vmap(of_draw)(vectors, globals_).mean(0)
 
 
-def _step(
-    target: Target,
-    optimiser: optax.GradientTransformation,
-    particles: int,
-    constants: tuple[Any, Array, Array],
-    given: Any,
-) -> _State:
+def _step(target: Target, particles: int, constants: tuple[Any, Array, Array], given: Any) -> _State:
     shared, key, rate = constants
     data, location, rows, index, state = given
     where = (state.location, state.rows)
@@ -207,7 +201,7 @@ def _step(
     # One pixel's outlier must not move it out of reach.
     length = jnp.sqrt(sum((jnp.sum(leaf**2, -1, keepdims=True) for leaf in slope), jnp.zeros(())))
     slope = jax.tree.map(lambda leaf: leaf / jnp.maximum(1.0, length / 10.0), slope)
-    moves, moments = jax.vmap(optimiser.update)(slope, state.moments)
+    moves, moments = jax.vmap(_OPTIMISER.update)(slope, state.moments)
     return _State(state.location - rate * moves[0], state.rows - rate * moves[1], moments)
 
 

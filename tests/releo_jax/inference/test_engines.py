@@ -2,6 +2,8 @@
 
 import functools
 import re
+import sys
+import types
 from contextlib import nullcontext
 
 import equinox as eqx
@@ -12,17 +14,28 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 
-from releo_jax.inference import fit_laplace, fit_lut, fit_map, fit_nuts, fit_smc, fit_svi, refine
+from releo_jax.inference import (
+    fit_laplace,
+    fit_lut,
+    fit_map,
+    fit_nuts,
+    fit_smc,
+    fit_svi,
+    load_posterior,
+    refine,
+    save_posterior,
+)
 from releo_jax.inference.nuts import warn
 from releo_jax.inference.structure import read_structure, simulate
 from releo_jax.observations import SingleDate, observe, take
 
+# As many simulated pixels as the scene has: one compiled program serves both.
 ENGINES = {
-    "map": functools.partial(fit_map, reference=64),
-    "laplace": functools.partial(fit_laplace, reference=64),
-    "svi": functools.partial(fit_svi, reference=64),
-    "lut": functools.partial(fit_lut, entries=20_000, draws=400, reference=64),
-    "nuts": functools.partial(fit_nuts, warmup=200, draws=200, chains=2, reference=40),
+    "map": functools.partial(fit_map, reference=40),
+    "laplace": functools.partial(fit_laplace, reference=40),
+    "svi": functools.partial(fit_svi, reference=40),
+    "lut": functools.partial(fit_lut, entries=20_000, draws=400, reference=40),
+    "nuts": functools.partial(fit_nuts, warmup=200, draws=200, chains=2, max_tree_depth=6, reference=40),
     "smc": functools.partial(fit_smc, particles=512, moves=5, reference=40),
 }
 # Error of the mean, in deviations, and of the deviation, relative: exact but for float32 and for the number of draws.
@@ -70,6 +83,48 @@ def test_result_is_a_described_dataset(name, fitted):
 
 
 @pytest.mark.parametrize("name", ENGINES)
+def test_file_gives_the_posterior_back(name, fitted, linear, scene, tmp_path):
+    posterior = fitted(name)
+    save_posterior(posterior, tmp_path / "it.safetensors")
+    again = load_posterior(tmp_path / "it.safetensors", model=linear.model, observations=scene)
+    assert type(again) is type(posterior)
+    for site in posterior.mean:
+        np.testing.assert_array_equal(again.mean[site], posterior.mean[site])
+        np.testing.assert_array_equal(again.std[site], posterior.std[site])
+    assert set(again.diagnostics) == set(posterior.diagnostics)
+    for name, value in posterior.diagnostics.items():
+        np.testing.assert_array_equal(again.diagnostics[name], value)
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_draws_go_to_arviz(old, fitted, monkeypatch):
+    """Through the call that ArviZ has before and from version 1 on; ArviZ itself need not be installed."""
+    seen = types.ModuleType("arviz")
+    seen.from_dict = lambda *given, **named: (given, named)
+    if old:
+        seen.InferenceData = object
+    monkeypatch.setitem(sys.modules, "arviz", seen)
+    given, named = fitted("laplace").to_arviz(key=jax.random.key(0), n=20)
+    draws = named["posterior"] if old else given[0]["posterior"]
+    assert draws["first"].shape == (1, 20, 40) and named["dims"]["first"] == ["pixel"]
+    assert named["coords"]["pixel"].size == 40
+    monkeypatch.setitem(sys.modules, "arviz", None)
+    with pytest.raises(ImportError, match="pip install arviz"):
+        fitted("laplace").to_arviz(key=jax.random.key(0))
+
+
+def test_laws_are_read_with_their_own_model_only(fitted, scene, skewed, tmp_path):
+    save_posterior(fitted("laplace"), tmp_path / "it.safetensors")
+    with pytest.raises(ValueError, match="expected model= and observations= beside a GuidePosterior"):
+        load_posterior(tmp_path / "it.safetensors")
+    with pytest.raises(ValueError, match="expected a model with the sites"):
+        load_posterior(tmp_path / "it.safetensors", model=skewed[0], observations=skewed[1])
+    (tmp_path / "other.safetensors").write_bytes(b"no")
+    with pytest.raises(ValueError, match="expected a safetensors file"):
+        load_posterior(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize("name", ENGINES)
 def test_empty_pixel_is_flagged_and_gets_the_prior(name, fitted):
     posterior = fitted(name)
     assert posterior.diagnostics["usable_bands"][39] == 0 and posterior.diagnostics["usable_bands"][38] == 2
@@ -92,25 +147,20 @@ def test_neither_key_nor_memory_nor_neighbours_change_what_is_found(name, linear
     assert np.isfinite(other.mean["first"]).all()
 
 
-def test_pixels_that_the_model_cannot_make_are_flagged(linear, scene):
-    """Values twenty deviations away from the plane that the bands span, and values far out on that plane."""
-    values = np.array(scene["sensor"].values)
-    values[0], values[1] = (5.0, -5.0, -8.0), (20.0, 4.0, 10.0)
-    data = {"sensor": SingleDate(values, np.ones((40, 3), bool))}
-    found = fit_laplace(linear.model, data, key=jax.random.key(0)).diagnostics
-    assert found["misfit_p_value"][0] < 0.005 and found["domain_p_value"][1] < 0.005
-    assert np.median(found["misfit_p_value"][2:38]) > 0.2
-
-
-def test_misfit_and_domain_are_uniform_under_the_model(linear):
-    key = jax.random.key(11)
-    sensor = eqx.tree_at(lambda r: r.geometry, linear.acquisitions(key, 2000)["sensor"], None)
+def test_misfit_and_domain_are_uniform_under_the_model_and_flag_what_it_cannot_make(linear):
+    """Two of 2000 are not its: twenty deviations away from the plane that the bands span, and far out on that plane."""
+    key, n = jax.random.key(11), 2000
+    sensor = eqx.tree_at(lambda r: r.geometry, linear.acquisitions(key, n)["sensor"], None)
     _, data = simulate(read_structure(linear.model, {"sensor": sensor}), linear.model, {"sensor": sensor}, key)
-    found = fit_laplace(linear.model, data, key=key).diagnostics
+    values, mask = np.array(data["sensor"].values), np.array(data["sensor"].mask)
+    values[0], values[1], mask[:2] = (5.0, -5.0, -8.0), (20.0, 4.0, 10.0), True
+    found = fit_laplace(linear.model, {"sensor": SingleDate(values, mask)}, key=key, reference=n).diagnostics
+    assert found["misfit_p_value"][0] < 0.005 and found["domain_p_value"][1] < 0.005
     for name in ("misfit_p_value", "domain_p_value"):
-        p = np.sort(np.asarray(found[name])[~np.isnan(found[name])])
-        # Kolmogorov's distance of 2000 values from 512 references: 0.067 is exceeded once in twenty.
-        assert np.abs(p - (np.arange(p.size) + 0.5) / p.size).max() < 0.085, name
+        p = np.asarray(found[name])[2:]
+        p = np.sort(p[~np.isnan(p)])
+        # Kolmogorov's distance of 2000 values from 2000 references: 0.052 is exceeded once in a hundred.
+        assert np.abs(p - (np.arange(p.size) + 0.5) / p.size).max() < 0.055, name
 
 
 @pytest.fixture(scope="session")
@@ -133,7 +183,7 @@ def skewed():
 
 @pytest.mark.parametrize("name", ["lut", "nuts", "smc"])
 def test_samplers_find_a_posterior_with_two_modes(name, skewed):
-    model, data, mean, std, _ = skewed
+    model, data, mean, std, evidence = skewed
     # Chains that stay in one mode each say so.
     expected = (
         pytest.warns(UserWarning, match="of 4 pixels .* chains that disagree") if name == "nuts" else nullcontext()
@@ -148,12 +198,8 @@ def test_samplers_find_a_posterior_with_two_modes(name, skewed):
     np.testing.assert_allclose(
         posterior.mean["square"], posterior.std["share"] ** 2 + posterior.mean["share"] ** 2, atol=0.02
     )
-
-
-def test_tempering_measures_the_evidence(skewed):
-    model, data, *_, evidence = skewed
-    posterior = fit_smc(model, data, key=jax.random.key(1), reference=0)
-    np.testing.assert_allclose(posterior.diagnostics["log_evidence"], evidence, atol=0.15)
+    if name == "smc":
+        np.testing.assert_allclose(posterior.diagnostics["log_evidence"], evidence, atol=0.2)
 
 
 def test_importance_weights_repair_what_the_approximation_missed(skewed):
@@ -207,36 +253,44 @@ def test_global_sites_are_learned_from_all_pixels(name, noisy):
     assert 0.84 < inside.mean() < 0.985  # 300 pixels, and the small noise is overestimated
 
 
-@pytest.mark.filterwarnings("ignore:fit_nuts")  # short chains
-def test_joint_chains_agree_with_the_known_noise(noisy):
+@pytest.fixture(scope="session")
+def few(noisy):
+    """The first of the pixels; what their state is where the noise is known, and where it is learned from them."""
     model, data, true, _ = noisy
-    few = take(data, slice(0, 20))
-    joint = fit_nuts(model, few, key=jax.random.key(0), warmup=500, draws=300, chains=2, reference=0)
+    few, key = take(data, slice(0, 16)), jax.random.key(0)
+    known = fit_laplace(model, few, key=key, shared={"noise": jnp.asarray(true)}, reference=0)
+    return few, known, fit_laplace(model, few, key=key, reference=0)
+
+
+@pytest.mark.filterwarnings("ignore:fit_nuts")  # short chains
+def test_joint_chains_agree_with_the_known_noise(noisy, few):
+    model, _, true, _ = noisy
+    data, _, learned = few
+    joint = fit_nuts(model, data, key=jax.random.key(0), warmup=500, draws=300, chains=2, reference=0)
     assert (np.abs(joint.mean["noise"] - true) < 3.5 * joint.std["noise"]).all()
-    assert joint.draws["noise"].shape == (600, 3) and joint.draws["level"].shape == (600, 20)
-    learned = fit_laplace(model, few, key=jax.random.key(0), reference=0)
+    assert joint.draws["noise"].shape == (600, 3) and joint.draws["level"].shape == (600, 16)
     assert (np.abs(joint.mean["noise"] - learned.mean["noise"]) < 0.5 * joint.std["noise"]).all()
     assert np.abs((joint.mean["level"] - learned.mean["level"]) / joint.std["level"]).max() < 0.6
 
 
 @pytest.mark.parametrize("name", ["lut", "smc"])
-def test_global_sites_are_integrated_out_or_given(name, noisy):
-    model, data, true, _ = noisy
-    few = take(data, slice(0, 12))
-    given = ENGINES[name](model, few, key=jax.random.key(0), shared={"noise": jnp.asarray(true)}, reference=8)
-    wide = ENGINES[name](model, few, key=jax.random.key(0), reference=8)
-    known = fit_laplace(model, few, key=jax.random.key(0), shared={"noise": jnp.asarray(true)}, reference=0)
+def test_global_sites_are_integrated_out_or_given(name, noisy, few):
+    model, _, true, _ = noisy
+    data, known, _ = few
+    fit = functools.partial(ENGINES[name], model, data, key=jax.random.key(0), reference=16)
+    given, wide = fit(shared={"noise": jnp.asarray(true)}), fit()
     assert np.abs((given.mean["level"] - known.mean["level"]) / known.std["level"]).max() < 0.4
     assert np.mean(wide.std["level"]) > np.mean(known.std["level"])
-    assert wide.mean["noise"].shape == (12, 3)
+    assert wide.mean["noise"].shape == (16, 3)
+    for posterior in (given, wide):
+        assert np.isfinite(posterior.diagnostics["misfit_p_value"]).all()
 
 
 @pytest.mark.parametrize("cost", ["rmse", "relative", "l1"])
 def test_costs_of_the_literature_find_the_state(cost, linear, scene):
-    data = take(scene, slice(0, 30))
-    mean, _ = linear.exact(data["sensor"])
-    posterior = fit_lut(linear.model, data, key=jax.random.key(0), cost=cost, draws=50, reference=0)
-    assert np.corrcoef(posterior.mean["second"], mean[:, 1])[0, 1] > 0.8
+    mean, _ = linear.exact(scene["sensor"])
+    posterior = fit_lut(linear.model, scene, key=jax.random.key(0), cost=cost, entries=20_000, draws=50, reference=0)
+    assert np.corrcoef(posterior.mean["second"][:38], mean[:38, 1])[0, 1] > 0.8
 
 
 def _refusals(linear, scene):
