@@ -28,6 +28,7 @@ from releo_jax.benchmarking.inversion import (
     new_report,
     save_figures,
     save_references,
+    train,
 )
 
 
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--moves", type=int, default=20, help="of tempering at each temperature, the check of the chains"
     )
+    parser.add_argument("--through", choices=list(BUDGETS), help="budget of a flow that reference chains go through")
     options = parser.parse_args(argv)
     command = "python -m benchmarks inversion " + shlex.join(argv or [])
     if options.references:
@@ -76,12 +78,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _references(name: str, options: argparse.Namespace, command: str) -> None:
     task = get_task(name)
+    key_train, key_chains = jax.random.split(jax.random.key(options.seed))
+    through = train(task, BUDGETS[options.through], key_train, "flow") if options.through else None
     references = make_references(
         task,
-        key=jax.random.key(options.seed),
+        key=key_chains,
         warmup=options.warmup,
         draws=options.draws,
         moves=options.moves,
+        through=through,
         origin={"command": command, "seed": options.seed},
     )
     path = save_references(task, references)

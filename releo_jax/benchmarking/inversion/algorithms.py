@@ -32,6 +32,9 @@ from releo_jax.inference import (
 )
 from releo_jax.observations import Observations
 
+BATCH = 512
+"""Simulations of a step of training."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
@@ -39,26 +42,31 @@ class Budget:
 
     Attributes:
         name: of the budget.
-        simulations: for training, or entries of a table.
-        steps: of an optimiser that trains.
+        entries: of a table of simulations.
+        steps: of an optimiser that trains, each on fresh simulations.
         draws: of samplers, for each pixel.
         width: of networks.
     """
 
     name: str
-    simulations: int
+    entries: int
     steps: int
     draws: int
     width: int
+
+    @property
+    def simulations(self) -> int:
+        """Number that training takes."""
+        return self.steps * BATCH
 
 
 BUDGETS: Mapping[str, Budget] = {
     budget.name: budget
     for budget in (
         Budget("tiny", 2_000, 100, 100, 32),
-        Budget("short", 20_000, 1_500, 300, 64),
-        Budget("medium", 200_000, 6_000, 1_000, 128),
-        Budget("long", 1_000_000, 40_000, 2_000, 256),
+        Budget("short", 20_000, 1_000, 300, 64),
+        Budget("medium", 200_000, 5_000, 1_000, 128),
+        Budget("long", 1_000_000, 30_000, 2_000, 256),
     )
 }
 """By name: tiny for tests, short for minutes, medium for an hour, long for a night on two cores."""
@@ -153,14 +161,14 @@ def lut(task: Task, budget: Budget, key: Array) -> Inverter:
     """A table of simulations from the prior, weighted by the likelihood."""
 
     def invert(data: Observations, key: Array) -> Any:
-        drawn = min(1000, budget.simulations)
-        return fit_lut(task.model, data, key=key, entries=budget.simulations, draws=drawn, reference=0)
+        drawn = min(1000, budget.entries)
+        return fit_lut(task.model, data, key=key, entries=budget.entries, draws=drawn, reference=0)
 
-    return Inverter(invert, simulations=budget.simulations, pixels=500)
+    return Inverter(invert, simulations=budget.entries, pixels=500)
 
 
 def train(task: Task, budget: Budget, key: Array, family: str, **options: Any) -> AmortizedPosterior:
-    """A guide of a family, trained on pairs that the model itself makes."""
+    """A guide of a family, trained on pairs that the model itself makes, each seen once."""
     key_example, key_weights, key_fit = jax.random.split(key, 3)
     # The model that is inverted teaches, whatever made the observations.
     _, example = dataclasses.replace(task, nature=None).simulate(key_example, 2048)
@@ -172,12 +180,10 @@ def train(task: Task, budget: Budget, key: Array, family: str, **options: Any) -
         task.acquisitions,
         key=key_fit,
         objective="simulation",
-        n_simulations=budget.simulations,
         steps=budget.steps,
-        batch=512,
-        learning_rate=2e-3,
-        weight_decay=1e-4,
-        average=0.999,
+        batch=BATCH,
+        learning_rate=1.5e-3,
+        average=min(0.999, 1.0 - 10.0 / budget.steps),
     )
 
 
@@ -226,4 +232,4 @@ def mixture_importance(task: Task, budget: Budget, key: Array) -> Inverter:
     )
 
 
-__all__ = ["ALGORITHMS", "BUDGETS", "Algorithm", "Budget", "Inverter", "algorithm", "get_algorithm", "train"]
+__all__ = ["ALGORITHMS", "BATCH", "BUDGETS", "Algorithm", "Budget", "Inverter", "algorithm", "get_algorithm", "train"]

@@ -10,23 +10,32 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from releo_jax.benchmarking.inversion.machine import versions
 from releo_jax.benchmarking.inversion.tasks import FIXED, Task
-from releo_jax.inference import fit_nuts, fit_smc
+from releo_jax.benchmarking.machine import machine
+from releo_jax.inference import AmortizedPosterior, fit_nuts, fit_smc
+from releo_jax.inference.density import draw_vectors, log_joint
+from releo_jax.inference.flows import SplineFlow
+from releo_jax.inference.laws import from_vector, of_pixels
+from releo_jax.inference.nuts import diagnose, walk
 from releo_jax.metrics import c2st
 from releo_jax.observations import Observations
 
 FOLDER = Path(__file__).parent / "data"
 DRAWS = 1000
 """Draws of each observation that are stored."""
+
+PACKAGES = ("numpyro", "blackjax", "flax", "flowjax", "optax")
+"""What draws and trains, besides JAX."""
 
 _STEPS = 65535
 
@@ -61,32 +70,31 @@ def make_references(
     chains: int = 4,
     particles: int = DRAWS,
     moves: int = 20,
+    through: AmortizedPosterior | None = None,
     origin: dict[str, Any] | None = None,
 ) -> References:
     """Long chains of the No-U-Turn sampler on the ten fixed observations, thinned, and draws by tempering beside them.
 
+    Where the posterior is curved, chains on the real line take long. `through` a trained flow they see coordinates in
+    which it is nearly normal. The flow's change of volume is part of their density: they are exact whatever the flow,
+    and how good it is decides only how fast they mix. Their starts come from the prior in both cases.
+
     Args:
         task: with its fixed observations.
         key: random key.
-        warmup, draws, chains: of `fit_nuts`.
+        warmup, draws, chains: of the sampler.
         particles, moves: of `fit_smc`; 0 particles leave the comparison out.
+        through: a trained guide of the family "flow".
         origin: what to note beside the lengths of the chains and the versions.
     """
+    begin = time.perf_counter()
     _, data = task.fixed
     key_chains, key_choice, key_smc = jax.random.split(key, 3)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the diagnostics are stored
-        posterior = fit_nuts(
-            task.model,
-            data,
-            key=key_chains,
-            warmup=warmup,
-            draws=draws,
-            chains=chains,
-            target_accept=0.9,
-            reference=0,
-        )
-    every = task.stack(posterior.draws).swapaxes(0, 1)
+    sampler = (warmup, draws, chains)
+    if through is None:
+        every, noticed = _chains(task, data, key_chains, sampler)
+    else:
+        every, noticed = _chains_through(task, data, through, key_chains, sampler)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key_choice)))
     kept = every[:, rng.choice(every.shape[1], min(DRAWS, every.shape[1]), replace=False)]
     found = np.full(len(every), np.nan)
@@ -94,16 +102,71 @@ def make_references(
         other = fit_smc(task.model, data, key=key_smc, particles=particles, moves=moves, reference=0)
         tempered = task.stack(other.draws).swapaxes(0, 1)
         found = np.array([c2st(a, b).accuracy for a, b in zip(kept, tempered, strict=True)])
-    noticed = {name: np.asarray(value) for name, value in posterior.diagnostics.items()}
-    made = {"warmup": warmup, "draws": draws, "chains": chains, "particles": particles, "moves": moves}
+    made = {
+        **{"warmup": warmup, "draws": draws, "chains": chains, "particles": particles, "moves": moves},
+        **{"seconds": round(time.perf_counter() - begin), "versions": machine(PACKAGES)["versions"]},
+    }
     return References(
         draws=kept,
         r_hat=noticed["r_hat"],
         effective_sample_size=noticed["effective_sample_size"],
         divergences=noticed["divergences"],
         smc=found,
-        origin={**(origin or {}), **made, "versions": versions()},
+        origin={**(origin or {}), **made},
     )
+
+
+def _chains(
+    task: Task, data: Observations, key: Array, sampler: tuple[int, int, int]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Draws `(observation, draw, dimension)` and diagnostics."""
+    warmup, draws, chains = sampler
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the diagnostics are stored
+        posterior = fit_nuts(
+            task.model, data, key=key, warmup=warmup, draws=draws, chains=chains, target_accept=0.9, reference=0
+        )
+    noticed = {name: np.asarray(value) for name, value in posterior.diagnostics.items()}
+    return task.stack(posterior.draws).swapaxes(0, 1), noticed
+
+
+def _chains_through(
+    task: Task, data: Observations, through: AmortizedPosterior, key: Array, sampler: tuple[int, int, int]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The same, by chains of the standard normal vectors that the flow bends."""
+    warmup, draws, chains = sampler
+    target, law = task.target, cast(SplineFlow, through(data).law)
+    shared = jnp.zeros(0)
+
+    @jax.jit
+    def of_pixel(number: Array, data: Observations, key: Array) -> tuple[Array, Array]:
+        here = of_pixels(law, number[None])
+        single = jax.tree.map(lambda leaf: leaf[None], data)
+
+        def potential(noise: Array) -> Array:
+            vector, density = here.bend(noise[None])
+            return (density - log_joint(target, single, vector, shared))[0] + 0.5 * jnp.sum(noise**2)
+
+        def of_chain(key: Array) -> tuple[Array, Array]:
+            key_start, key_walk = jax.random.split(key)
+            few = jax.vmap(lambda key: draw_vectors(target, single, key)[0])(jax.random.split(key_start, 5))
+            best = jnp.argmax(jax.vmap(lambda vector: log_joint(target, single, vector, shared)[0])(few))
+            start = here.straighten(few[best])[0][0]
+            how: Any = {"warmup": warmup, "draws": draws, "accept": 0.8, "depth": 8, "dense": True}
+            noise, divergent = walk(potential, start, key_walk, **how)
+            return jax.lax.map(lambda noise: here.bend(noise[None])[0][0], noise), divergent
+
+        return jax.vmap(of_chain)(jax.random.split(key, chains))
+
+    # One observation after the other: none waits for the trajectories of another.
+    found = [
+        jax.device_get(of_pixel(jnp.asarray(i), jax.tree.map(lambda leaf: leaf[i], dict(data)), k))  # noqa: B023
+        for i, k in enumerate(jax.random.split(key, FIXED))
+    ]
+    vectors, divergent = (np.stack(parts) for parts in zip(*found, strict=True))
+    noticed = diagnose(np.moveaxis(vectors, 0, 2), divergent.sum((1, 2)))
+    values, _ = from_vector(target.structure.local, jnp.asarray(vectors.reshape(FIXED, -1, target.size)))
+    return task.stack(values), {name: np.asarray(value) for name, value in noticed.items()}
 
 
 def save_references(task: Task, references: References, folder: Path | None = None) -> Path:
@@ -153,4 +216,4 @@ def _flat(data: Observations) -> np.ndarray:
     return np.nan_to_num(np.concatenate(parts, 1), nan=-1.0).astype(np.float32)
 
 
-__all__ = ["DRAWS", "FOLDER", "References", "load_references", "make_references", "save_references"]
+__all__ = ["DRAWS", "FOLDER", "PACKAGES", "References", "load_references", "make_references", "save_references"]

@@ -15,9 +15,9 @@ import numpy as np
 from jax import Array
 
 from releo_jax.benchmarking.inversion.algorithms import BUDGETS, get_algorithm
-from releo_jax.benchmarking.inversion.machine import machine
-from releo_jax.benchmarking.inversion.references import DRAWS, load_references
+from releo_jax.benchmarking.inversion.references import PACKAGES, References, load_references
 from releo_jax.benchmarking.inversion.tasks import Task, get_task
+from releo_jax.benchmarking.machine import machine
 from releo_jax.inference import DrawsPosterior
 from releo_jax.metrics import RankCheck, c2st, contraction, coverage_curve, crps, energy_score, rank_check
 
@@ -91,13 +91,22 @@ def draws_of(task: Task, posterior: Any, key: Array, n: int) -> np.ndarray:
     return task.stack(posterior.sample(key, n)).swapaxes(0, 1)
 
 
-def measure(task: str, algorithm: str, budget: str, *, seed: int = 0, pixels: int | None = None) -> Row:
+def measure(
+    task: str,
+    algorithm: str,
+    budget: str,
+    *,
+    seed: int = 0,
+    pixels: int | None = None,
+    references: References | None = None,
+) -> Row:
     """One row of the table.
 
     Args:
         task, algorithm, budget: names in the registries.
         seed: of training, fresh simulations and draws.
         pixels: fresh simulations; default what the algorithm has time for.
+        references: of the fixed observations; default those stored with the package, if there are any.
 
     Raises:
         ValueError: an unknown name.
@@ -111,10 +120,11 @@ def measure(task: str, algorithm: str, budget: str, *, seed: int = 0, pixels: in
     training = time.perf_counter() - begin if inverter.simulations else 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of short chains: the scores say what came of them
-        references = load_references(problem)
+        references = references or load_references(problem)
         accuracies: list[float] = []
         if references is not None:
-            found = draws_of(problem, inverter.posterior(problem.fixed[1], key_fixed), key_fixed, DRAWS)
+            many = references.draws.shape[1]
+            found = draws_of(problem, inverter.posterior(problem.fixed[1], key_fixed), key_fixed, many)
             accuracies = [c2st(a, b).accuracy for a, b in zip(found, references.draws, strict=True)]
         size = inverter.pixels if pixels is None else min(pixels, inverter.pixels)
         truth, data = problem.simulate(key_fresh, size)
@@ -212,7 +222,7 @@ def from_json(text: str) -> Report:
 
 def new_report(seed: int, command: str = "") -> Report:
     """A report without rows, of this machine."""
-    return Report((), machine(), seed, command)
+    return Report((), machine(PACKAGES), seed, command)
 
 
 def best_amortized(rows: Sequence[Row]) -> Row | None:

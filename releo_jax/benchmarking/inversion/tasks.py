@@ -27,9 +27,9 @@ from physics import Canopy, Leaf, LibrarySoil, Sensor, Soil, gaussian_bands, lib
 from releo_jax.acquisitions import Acquisitions, synthetic_acquisition
 from releo_jax.distributions import TruncatedNormal
 from releo_jax.inference.density import Target, read_target
-from releo_jax.inference.structure import Model, Structure, simulate
+from releo_jax.inference.structure import Model, Structure, read_structure, simulate
 from releo_jax.noise import additive_multiplicative, gaussian, student_t
-from releo_jax.observations import Observations, SingleDate, observe
+from releo_jax.observations import Observations, SingleDate, observe, take
 from releo_jax.priors import prosail_vae, sample_params
 
 FIXED = 10
@@ -77,7 +77,7 @@ class Task:
         model = self.model if self.nature is None else self.nature
         structure = self.target.structure
         if self.nature is not None:
-            structure = read_target(self.nature, seen).structure
+            structure = read_structure(self.nature, take(seen, slice(0, FIXED)))
         truth, data = _simulate(structure, model, bool(structure.shared), seen, key_model)
         return self.stack(truth), data
 
