@@ -90,9 +90,11 @@ def _references(name: str, options: argparse.Namespace, command: str) -> None:
         origin={"command": command, "seed": options.seed},
     )
     path = save_references(task, references)
-    print(f"{path}: R-hat {references.r_hat.max():.3f} at most, {references.effective_sample_size.min():.0f} effective "
-          f"draws at least, {references.divergences.sum()} divergent; C2ST to tempering {references.smc.mean():.3f}, "
-          f"{references.smc.max():.3f} at most")  # fmt: skip
+    r_hat, size, check = references.r_hat.max(), references.effective_sample_size.min(), references.check
+    print(
+        f"{path}: R-hat {r_hat:.3f} at most, {size:.0f} effective draws at least, {references.divergences.sum()} "
+        f"divergent; C2ST to another sampler {check.mean():.3f}, {check.max():.3f} at most"
+    )
 
 
 if __name__ == "__main__":

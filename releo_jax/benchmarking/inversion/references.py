@@ -1,4 +1,4 @@
-"""Reference draws of the fixed observations: made by long chains, checked by tempering, stored with their origin.
+"""Reference draws of the fixed observations: made by long chains, checked by another sampler, stored with their origin.
 
     python -m benchmarks inversion --references --tasks double_logistic
 
@@ -22,7 +22,7 @@ from jax import Array
 
 from releo_jax.benchmarking.inversion.tasks import FIXED, Task
 from releo_jax.benchmarking.machine import machine
-from releo_jax.inference import AmortizedPosterior, fit_nuts, fit_smc
+from releo_jax.inference import AmortizedPosterior, fit_nuts, fit_smc, refine
 from releo_jax.inference.density import draw_vectors, log_joint
 from releo_jax.inference.flows import SplineFlow
 from releo_jax.inference.laws import from_vector, of_pixels
@@ -49,7 +49,8 @@ class References:
         r_hat: worst unknown's, of the chains behind them `(observation,)`.
         effective_sample_size: worst unknown's `(observation,)`.
         divergences: number of divergent draws `(observation,)`.
-        smc: accuracy of a classifier between these draws and those of tempering `(observation,)`; NaN if not run.
+        check: accuracy of a classifier between these draws and those of another sampler, `(observation,)`: tempering,
+            or weighted draws of the flow that the chains went through; NaN if not run.
         origin: command, seed, lengths of the chains, versions.
     """
 
@@ -57,7 +58,7 @@ class References:
     r_hat: np.ndarray
     effective_sample_size: np.ndarray
     divergences: np.ndarray
-    smc: np.ndarray
+    check: np.ndarray
     origin: dict[str, Any]
 
 
@@ -73,7 +74,7 @@ def make_references(
     through: AmortizedPosterior | None = None,
     origin: dict[str, Any] | None = None,
 ) -> References:
-    """Long chains of the No-U-Turn sampler on the ten fixed observations, thinned, and draws by tempering beside them.
+    """Long chains of the No-U-Turn sampler on the ten fixed observations, thinned, and those of another sampler.
 
     Where the posterior is curved, chains on the real line take long. `through` a trained flow they see coordinates in
     which it is nearly normal. The flow's change of volume is part of their density: they are exact whatever the flow,
@@ -83,13 +84,15 @@ def make_references(
         task: with its fixed observations.
         key: random key.
         warmup, draws, chains: of the sampler.
-        particles, moves: of `fit_smc`; 0 particles leave the comparison out.
+        particles: of the other sampler, `fit_smc`, or a fifth of the draws of `refine` where chains go through a
+            flow; 0 leaves the comparison out.
+        moves: of `fit_smc`.
         through: a trained guide of the family "flow".
         origin: what to note beside the lengths of the chains and the versions.
     """
     begin = time.perf_counter()
     _, data = task.fixed
-    key_chains, key_choice, key_smc = jax.random.split(key, 3)
+    key_chains, key_choice, key_check = jax.random.split(key, 3)
     sampler = (warmup, draws, chains)
     if through is None:
         every, noticed = _chains(task, data, key_chains, sampler)
@@ -99,9 +102,13 @@ def make_references(
     kept = every[:, rng.choice(every.shape[1], min(DRAWS, every.shape[1]), replace=False)]
     found = np.full(len(every), np.nan)
     if particles:
-        other = fit_smc(task.model, data, key=key_smc, particles=particles, moves=moves, reference=0)
-        tempered = task.stack(other.draws).swapaxes(0, 1)
-        found = np.array([c2st(a, b).accuracy for a, b in zip(kept, tempered, strict=True)])
+        other: Any
+        if through is None:
+            other = fit_smc(task.model, data, key=key_check, particles=particles, moves=moves, reference=0)
+        else:
+            other = refine(through(data), key=key_check, draws=5 * particles, keep=particles)
+        others = task.stack(other.draws).swapaxes(0, 1)
+        found = np.array([c2st(a, b).accuracy for a, b in zip(kept, others, strict=True)])
     made = {
         **{"warmup": warmup, "draws": draws, "chains": chains, "particles": particles, "moves": moves},
         **{"seconds": round(time.perf_counter() - begin), "versions": machine(PACKAGES)["versions"]},
@@ -111,7 +118,7 @@ def make_references(
         r_hat=noticed["r_hat"],
         effective_sample_size=noticed["effective_sample_size"],
         divergences=noticed["divergences"],
-        smc=found,
+        check=found,
         origin={**(origin or {}), **made},
     )
 
@@ -138,7 +145,6 @@ def _chains_through(
     target, law = task.target, cast(SplineFlow, through(data).law)
     shared = jnp.zeros(0)
 
-    @jax.jit
     def of_pixel(number: Array, data: Observations, key: Array) -> tuple[Array, Array]:
         here = of_pixels(law, number[None])
         single = jax.tree.map(lambda leaf: leaf[None], data)
@@ -158,12 +164,8 @@ def _chains_through(
 
         return jax.vmap(of_chain)(jax.random.split(key, chains))
 
-    # One observation after the other: none waits for the trajectories of another.
-    found = [
-        jax.device_get(of_pixel(jnp.asarray(i), jax.tree.map(lambda leaf: leaf[i], dict(data)), k))  # noqa: B023
-        for i, k in enumerate(jax.random.split(key, FIXED))
-    ]
-    vectors, divergent = (np.stack(parts) for parts in zip(*found, strict=True))
+    some = (jnp.arange(FIXED), dict(data), jax.random.split(key, FIXED))
+    vectors, divergent = jax.device_get(jax.jit(jax.vmap(of_pixel))(*some))
     noticed = diagnose(np.moveaxis(vectors, 0, 2), divergent.sum((1, 2)))
     values, _ = from_vector(target.structure.local, jnp.asarray(vectors.reshape(FIXED, -1, target.size)))
     return task.stack(values), {name: np.asarray(value) for name, value in noticed.items()}
@@ -173,7 +175,7 @@ def save_references(task: Task, references: References, folder: Path | None = No
     """Writes `<task>.npz` and returns its path; default folder that of this package."""
     low, high = references.draws.min((0, 1)), references.draws.max((0, 1))
     steps = np.rint((references.draws - low) / (high - low) * _STEPS).astype(np.uint16)
-    rest = {field: getattr(references, field) for field in ("r_hat", "effective_sample_size", "divergences", "smc")}
+    rest = {field: getattr(references, field) for field in ("r_hat", "effective_sample_size", "divergences", "check")}
     path = (folder or FOLDER) / f"{task.name}.npz"
     np.savez_compressed(
         path,
@@ -206,7 +208,7 @@ def load_references(task: Task, folder: Path | None = None) -> References | None
             f"anew: python -m benchmarks inversion --references --tasks {task.name}"
         )
     draws = parts["low"] + parts["draws"] / _STEPS * (parts["high"] - parts["low"])
-    rest = {field: parts[field] for field in ("r_hat", "effective_sample_size", "divergences", "smc")}
+    rest = {field: parts[field] for field in ("r_hat", "effective_sample_size", "divergences", "check")}
     return References(draws=draws, origin=json.loads(str(parts["origin"])), **rest)
 
 

@@ -18,6 +18,7 @@ from releo_jax.benchmarking.inversion.algorithms import BUDGETS, get_algorithm
 from releo_jax.benchmarking.inversion.references import PACKAGES, References, load_references
 from releo_jax.benchmarking.inversion.tasks import Task, get_task
 from releo_jax.benchmarking.machine import machine
+from releo_jax.benchmarking.markdown import measured_on, table
 from releo_jax.inference import DrawsPosterior
 from releo_jax.metrics import RankCheck, c2st, contraction, coverage_curve, crps, energy_score, rank_check
 
@@ -197,17 +198,7 @@ class Report:
 
     def to_markdown(self) -> str:
         """One table, tasks after one another, with machine and versions above."""
-        about = self.machine
-        versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-        return (
-            f"{about['cores']} cores ({about['platform']}), Python {about['python']}, {versions}; seed {self.seed}.\n\n"
-            + (
-                "\n".join(
-                    f"| {' | '.join(cells)} |"
-                    for cells in (_HEAD, ["---"] * 3 + ["---:"] * 12, *map(_cells, self.rows))
-                )
-            )
-        )
+        return f"{measured_on(self.machine, self.seed)}\n\n{table(_HEAD, map(_cells, self.rows))}"
 
 
 def from_json(text: str) -> Report:

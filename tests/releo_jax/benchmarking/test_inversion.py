@@ -139,7 +139,7 @@ def test_every_stored_file_belongs_to_a_task_and_was_made_by_chains_that_agree()
             assert stored["r_hat"].max() <= 1.01 and stored["effective_sample_size"].min() >= 400, path
             # of as many draws as the chains made, at most one in a thousand
             assert stored["divergences"].max() <= 4, path
-            assert np.nanmean(stored["smc"]) < 0.53, path
+            assert np.nanmean(stored["check"]) < 0.53, path
         assert path.stat().st_size < 400_000
 
 
