@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--moves", type=int, default=20, help="of tempering at each temperature, the check of the chains"
     )
     parser.add_argument("--through", choices=list(BUDGETS), help="budget of a flow that reference chains go through")
+    parser.add_argument("--newton", type=int, default=0, help="Newton steps before that flow")
     options = parser.parse_args(argv)
     command = "python -m benchmarks inversion " + shlex.join(argv or [])
     if options.references:
@@ -79,7 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _references(name: str, options: argparse.Namespace, command: str) -> None:
     task = get_task(name)
     key_train, key_chains = jax.random.split(jax.random.key(options.seed))
-    through = train(task, BUDGETS[options.through], key_train, "flow") if options.through else None
+    through = None
+    if options.through:
+        through, _ = train(task, BUDGETS[options.through], key_train, "flow", newton=options.newton)
     references = make_references(
         task,
         key=key_chains,

@@ -11,13 +11,16 @@ An inverter takes observations to a `Posterior`, or to anything whose `sample(ke
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 from jax import Array
 
+from releo_jax.benchmarking.inversion.around import STARTS, FlowAround, NewtonEncoder
 from releo_jax.benchmarking.inversion.tasks import Task
 from releo_jax.encoders import PixelEncoder
 from releo_jax.inference import (
@@ -82,14 +85,16 @@ class Inverter:
         per_pixel: simulations for each pixel, from the posterior that they gave; trajectories where it is a sampler
             that follows gradients, each of several simulations.
         pixels: so many fresh pixels are inverted to look at coverage and ranks.
-        amortized: the trained guide, where there is one.
+        amortized: whether a trained network gives the posterior in one pass.
+        training_seconds: of its training, where that was not done just now; None for what making the inverter took.
     """
 
     posterior: Callable[[Observations, Array], Any]
     simulations: int = 0
     per_pixel: Callable[[Any], float] = lambda posterior: 0.0
     pixels: int = 1000
-    amortized: AmortizedPosterior | None = None
+    amortized: bool = False
+    training_seconds: float | None = None
 
 
 Algorithm = Callable[[Task, Budget, Array], Inverter]
@@ -167,15 +172,46 @@ def lut(task: Task, budget: Budget, key: Array) -> Inverter:
     return Inverter(invert, simulations=budget.entries, pixels=500)
 
 
-def train(task: Task, budget: Budget, key: Array, family: str, **options: Any) -> AmortizedPosterior:
-    """A guide of a family, trained on pairs that the model itself makes, each seen once."""
+def train(
+    task: Task, budget: Budget, key: Array, family: str, *, newton: int = 0, **options: Any
+) -> tuple[AmortizedPosterior, float]:
+    """A guide trained on pairs that the model itself makes, each seen once, and the seconds it took.
+
+    Tasks that share a model, and algorithms that share a guide, train it once.
+
+    Args:
+        task: whose model is inverted.
+        budget: steps and widths.
+        key: random key.
+        family: of the guide.
+        newton: steps of Newton's method before the network; 0 for none. With any the family is a flow around them.
+        **options: of the family.
+    """
+    seed = tuple(np.asarray(jax.random.key_data(key)).tolist())
+    given = (task.model, budget, seed, family, newton, tuple(options.items()))
+    if given not in _TRAINED:
+        begin = time.perf_counter()
+        trained = _train(task, budget, key, family, newton, options)
+        _TRAINED[given] = trained, time.perf_counter() - begin
+    return _TRAINED[given]
+
+
+_TRAINED: dict[Any, tuple[AmortizedPosterior, float]] = {}
+
+
+def _train(
+    task: Task, budget: Budget, key: Array, family: str, newton: int, options: Mapping[str, Any]
+) -> AmortizedPosterior:
     key_example, key_weights, key_fit = jax.random.split(key, 3)
     # The model that is inverted teaches, whatever made the observations.
     _, example = dataclasses.replace(task, nature=None).simulate(key_example, 2048)
-    encoder = PixelEncoder(
-        example, width=budget.width, depth=3, activation=jax.nn.gelu, rngs=nnx.Rngs(_seed(key_weights))
-    )
-    untrained = amortize(task.model, encoder, example, family=family, family_options=options)
+    rngs = nnx.Rngs(int(jax.random.randint(key_weights, (), 0, 2**31 - 1)))
+    how: Any = {"width": budget.width, "depth": 3, "activation": jax.nn.gelu, "rngs": rngs}
+    if newton:
+        around = NewtonEncoder(task.target, example, steps=newton, **how)
+        untrained = amortize(task.model, around, example, family=FlowAround, family_options=options)
+    else:
+        untrained = amortize(task.model, PixelEncoder(example, **how), example, family=family, family_options=options)
     return untrained.fit(
         task.acquisitions,
         key=key_fit,
@@ -187,15 +223,18 @@ def train(task: Task, budget: Budget, key: Array, family: str, **options: Any) -
     )
 
 
-def _seed(key: Array) -> int:
-    """A whole number from a random key, for what takes no key."""
-    return int(jax.random.randint(key, (), 0, 2**31 - 1))
-
-
-def _amortized(family: str, **options: Any) -> Algorithm:
+def _amortized(family: str, *, newton: int = 0, **options: Any) -> Algorithm:
     def make(task: Task, budget: Budget, key: Array) -> Inverter:
-        trained = train(task, budget, key, family, **options)
-        return Inverter(lambda data, key: trained(data), simulations=budget.simulations, amortized=trained)
+        guide, seconds = train(task, budget, key, family, newton=newton, **options)
+        size = task.target.size
+        return Inverter(
+            lambda data, key: guide(data),
+            simulations=budget.simulations,
+            # Values at the points to start from, values and one slope for each unknown at each step.
+            per_pixel=lambda _: STARTS + (newton + 1) * (size + 1) if newton else 0.0,
+            amortized=True,
+            training_seconds=seconds,
+        )
 
     return make
 
@@ -219,16 +258,22 @@ def flow(task: Task, budget: Budget, key: Array) -> Inverter:
 
 
 @algorithm
+def newton_flow(task: Task, budget: Budget, key: Array) -> Inverter:
+    """Amortised, a flow around the normal law that six Newton steps arrive at: for simulators that cost little."""
+    return _amortized("flow", newton=6)(task, budget, key)
+
+
+@algorithm
 def mixture_importance(task: Task, budget: Budget, key: Array) -> Inverter:
     """The amortised mixture, its draws weighted by the model's own density."""
-    trained = train(task, budget, key, "mixture", components=8)
+    guide, seconds = train(task, budget, key, "mixture", components=8)
     draws, keep = 10 * budget.draws, budget.draws
     return Inverter(
-        lambda data, key: refine(trained(data), key=key, draws=draws, keep=keep),
+        lambda data, key: refine(guide(data), key=key, draws=draws, keep=keep),
         simulations=budget.simulations,
         per_pixel=lambda _: draws,
         pixels=200,
-        amortized=trained,
+        training_seconds=seconds,
     )
 
 

@@ -158,7 +158,7 @@ def _chains_through(
             few = jax.vmap(lambda key: draw_vectors(target, single, key)[0])(jax.random.split(key_start, 5))
             best = jnp.argmax(jax.vmap(lambda vector: log_joint(target, single, vector, shared)[0])(few))
             start = here.straighten(few[best])[0][0]
-            how: Any = {"warmup": warmup, "draws": draws, "accept": 0.8, "depth": 8, "dense": True}
+            how: Any = {"warmup": warmup, "draws": draws, "accept": 0.8, "depth": 6, "dense": True}
             noise, divergent = walk(potential, start, key_walk, **how)
             return jax.lax.map(lambda noise: here.bend(noise[None])[0][0], noise), divergent
 

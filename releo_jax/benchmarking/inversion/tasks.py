@@ -204,21 +204,25 @@ def _reflectance(seen: Sensor, data: Observations, *, elsewhere: bool) -> Array:
     return (1.0 - share) * covered + share * prosail(leaf, bare, ground, geometry, sensor=seen)
 
 
-def _prosail(seen: Sensor, *, misspecified: bool) -> Task:
+@functools.cache
+def _prosail_model(seen: Sensor, *, elsewhere: bool) -> Model:
+    """Once for each sensor: twins share the model that is inverted, and what was trained on it."""
+    additive, relative = (0.015, 0.05) if elsewhere else (0.01, 0.03)
+
     def model(data: Observations) -> None:
         with _pixels(data):
-            bands = _reflectance(seen, data, elsewhere=False)
-            observe("bands", additive_multiplicative(bands, additive=0.01, relative=0.03), data["bands"])
+            bands = _reflectance(seen, data, elsewhere=elsewhere)
+            observe("bands", additive_multiplicative(bands, additive=additive, relative=relative), data["bands"])
 
-    def nature(data: Observations) -> None:
-        with _pixels(data):
-            bands = _reflectance(seen, data, elsewhere=True)
-            observe("bands", additive_multiplicative(bands, additive=0.015, relative=0.05), data["bands"])
+    return model
 
+
+def _prosail(seen: Sensor, *, misspecified: bool) -> Task:
     # One geometry, as a look-up table needs one table for each.
     fixed = {"sun_zenith": (35.0, 35.0), "view_zenith": (5.0, 5.0), "relative_azimuth": (90.0, 90.0)}
     acquisitions = synthetic_acquisition("bands", seen.bands, subsets=(), random_drop=0.0, empty=0.0, **fixed)
-    return Task(model=model, acquisitions=acquisitions, nature=nature if misspecified else None)
+    nature = _prosail_model(seen, elsewhere=True) if misspecified else None
+    return Task(model=_prosail_model(seen, elsewhere=False), acquisitions=acquisitions, nature=nature)
 
 
 @functools.cache
