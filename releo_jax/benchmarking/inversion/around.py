@@ -63,12 +63,12 @@ def newton(target: Target, data: Observations, steps: int) -> tuple[Array, Array
     The prior counts as a normal law on the real line, and the spread of the observed laws as known: the network makes
     up for both.
     """
-    scale = jnp.asarray(target.scale)
+    location, scale = jnp.asarray(target.location), jnp.asarray(target.scale)
     pixels = next(iter(data.values())).values.shape[0]
 
     def misfit(unit: Array) -> Array:
         """Standardised differences to observations and prior `(pixel, n)`."""
-        values, _ = values_at(target, target.location + scale * unit, jnp.zeros(0))
+        values, _ = values_at(target, location + scale * unit, jnp.zeros(0))
         parts = [unit]
         for name, law in log_likelihood(target, data, values)[1].items():
             spread = jax.lax.stop_gradient(jnp.broadcast_to(law.scale, law.loc.shape))
@@ -102,7 +102,7 @@ def newton(target: Target, data: Observations, steps: int) -> tuple[Array, Array
         )
         damping = jnp.where(better, 0.1 * damping, 10.0 * damping)
     rows = covariance_rows(at[2]) * jnp.concatenate([np.full(i + 1, s) for i, s in enumerate(target.scale)])
-    return target.location + scale * unit, rows
+    return location + scale * unit, rows
 
 
 @functools.cache

@@ -25,7 +25,7 @@ from releo_jax.metrics import RankCheck, c2st, contraction, coverage_curve, crps
 LEVEL = 0.9
 _RANK_DRAWS = 200
 _TIMED_DRAWS = 100
-_LONG = 20.0  # seconds of an inversion that is not repeated to leave compilation out
+_LONG = 90.0  # seconds of an inversion that is not repeated to leave compilation out
 
 
 @dataclasses.dataclass(frozen=True)
