@@ -13,13 +13,12 @@
 # %% [markdown]
 # # One model, every engine
 #
-# A season of a vegetation index, with clouds: green-up and senescence follow two logistic curves. The inverse problem is
-# written once, as a NumPyro model function, and goes unchanged to every engine. They differ in what they cost and in
+# A season of a vegetation index, with clouds: green-up and senescence follow two logistic curves. The inverse problem
+# is written once, as a NumPyro model function, and goes unchanged to every engine. They differ in what they cost and in
 # what they can express, and they say of each pixel how far to trust it.
 
 # %%
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist

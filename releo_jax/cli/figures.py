@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,24 +26,32 @@ def run_plot(source: Path, output: Path, *, variables: Sequence[str] | None, tru
         raise ReleoError(f"{source}: a table, which has no map; plot images, or score the table")
     if output.exists() and not output.is_dir():
         raise ReleoError(f"{output}: a file has this name; give a folder for the figures")
-    maps = open_result(source) if source.suffix.lower() in (".nc", ".zarr", ".tif", ".tiff") else None
-    found = result_variables(maps) if maps is not None else ()
-    if maps is None or not found:
-        cube = open_cube(source)
+    if source.suffix.lower() in (".nc", ".zarr", ".tif", ".tiff"):
+        with contextlib.closing(open_result(source)) as maps:
+            if result_variables(maps):
+                _plot_maps(maps, source, output, variables, truth, dpi)
+                return
+    with contextlib.closing(open_cube(source)) as cube:
         output.mkdir(parents=True, exist_ok=True)
         for date in range(cube.sizes["time"]):
             _save(plot_scene(cube, date=date), output, f"{source.stem}{_stamp(cube, date)}", dpi)
-        return
+
+
+def _plot_maps(
+    maps: xr.Dataset, source: Path, output: Path, variables: Sequence[str] | None, truth: Path | None, dpi: int
+) -> None:
+    found = result_variables(maps)
     unknown = [name for name in variables or () if name not in found]
     if unknown:
         raise ReleoError(f"{source}: no {', '.join(unknown)} in it; found {', '.join(found)}")
-    true = None if truth is None else truth_on_grid(truth, maps)
-    output.mkdir(parents=True, exist_ok=True)
-    for alias in variables or found:
-        for date in range(maps.sizes["time"]):
-            _save(plot_map(maps, alias, date=date), output, f"{alias}{_stamp(maps, date)}", dpi)
-        if true is not None and VARIABLES[alias].name in true:
-            _save(_scatter(maps, true, alias), output, f"{alias}_truth", dpi)
+    with contextlib.ExitStack() as opened:
+        true = None if truth is None else opened.enter_context(truth_on_grid(truth, maps))
+        output.mkdir(parents=True, exist_ok=True)
+        for alias in variables or found:
+            for date in range(maps.sizes["time"]):
+                _save(plot_map(maps, alias, date=date), output, f"{alias}{_stamp(maps, date)}", dpi)
+            if true is not None and VARIABLES[alias].name in true:
+                _save(_scatter(maps, true, alias), output, f"{alias}_truth", dpi)
 
 
 def _scatter(maps: xr.Dataset, truth: xr.Dataset, alias: str) -> Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -71,8 +72,7 @@ def run_info(source: Path, *, reading: Mapping[str, Any]) -> None:
     if source.suffix.lower() in TABLES:
         rows = _table(source, given)
     else:
-        result = _result(source)
-        rows = _cube(open_cube(source, **given)) if result is None else _maps(result)
+        rows = _maps(source) or _cube(source, given)
     print(f"{source}")
     print(aligned_left(rows))
 
@@ -96,25 +96,23 @@ def _table(source: Path, given: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _result(source: Path) -> xr.Dataset | None:
-    """The result that a file holds, None if it holds something else."""
+def _maps(source: Path) -> list[tuple[str, str]]:
+    """What a result is; nothing if the file holds something else."""
     if source.suffix.lower() not in (".nc", ".zarr", ".tif", ".tiff") or not source.exists():
-        return None
-    result = open_result(source)
-    return result if result_variables(result) else None
-
-
-def _maps(result: xr.Dataset) -> list[tuple[str, str]]:
+        return []
     keys = ("method", "sensor", "level", "input", "bands", "missing_bands", "software")
-    return [
-        ("kind", "maps"),
-        ("variables", " ".join(result_variables(result))),
-        *_grid(result),
-        *[(key.replace("_", " "), str(result.attrs[key])) for key in keys if key in result.attrs],
-    ]
+    with contextlib.closing(open_result(source)) as result:
+        found = result_variables(result)
+        rows = [("kind", "maps"), ("variables", " ".join(found)), *_grid(result)] if found else []
+        return rows + [(key.replace("_", " "), str(result.attrs[key])) for key in keys if found and key in result.attrs]
 
 
-def _cube(cube: xr.Dataset) -> list[tuple[str, str]]:
+def _cube(source: Path, given: Mapping[str, Any]) -> list[tuple[str, str]]:
+    with contextlib.closing(open_cube(source, **given)) as cube:
+        return _described(cube)
+
+
+def _described(cube: xr.Dataset) -> list[tuple[str, str]]:
     rows = [
         ("kind", "image"),
         ("sensor", ", ".join(sensors_of(cube)) or "not stated"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,38 +73,41 @@ def _number(value: float, name: str) -> str:
     return f"{value:+.3g}" if name == "bias" else f"{value:.3g}"
 
 
-def truth_on_grid(path: Path, result: xr.Dataset) -> xr.Dataset:
-    """The truth of a simulated scene on the grid of a result.
+@contextlib.contextmanager
+def truth_on_grid(path: Path, result: xr.Dataset) -> Iterator[xr.Dataset]:
+    """The truth of a simulated scene on the grid of a result, while the context lasts.
 
     Raises:
         ReleoError: there is none, or its grid is another one.
     """
-    truth = open_truth(path)
-    for name in ("y", "x"):
-        same = truth.sizes[name] == result.sizes[name] and np.allclose(truth[name], result[name], rtol=0, atol=1e-3)
-        if not same:
-            raise ReleoError(
-                f"{path}: its grid is not that of the result ({truth.sizes['y']} x {truth.sizes['x']} pixels, not "
-                f"{result.sizes['y']} x {result.sizes['x']}, or shifted); give the scene that the result was made of"
-            )
-    if truth.sizes.get("time", 1) != result.sizes["time"]:
-        raise ReleoError(f"{path}: {truth.sizes['time']} dates, but the result has {result.sizes['time']}")
-    return truth
+    with contextlib.closing(open_truth(path)) as truth:
+        for name in ("y", "x"):
+            same = truth.sizes[name] == result.sizes[name] and np.allclose(truth[name], result[name], rtol=0, atol=1e-3)
+            if not same:
+                raise ReleoError(
+                    f"{path}: its grid is not that of the result ({truth.sizes['y']} x {truth.sizes['x']} pixels, not "
+                    f"{result.sizes['y']} x {result.sizes['x']}, or shifted); give the scene that it was made of"
+                )
+        if truth.sizes.get("time", 1) != result.sizes["time"]:
+            raise ReleoError(f"{path}: {truth.sizes['time']} dates, but the result has {result.sizes['time']}")
+        yield truth
 
 
 def _images(result: Path, truth: Path) -> tuple[dict[str, dict[str, np.ndarray]], float | None]:
-    maps = open_result(result)
-    found = result_variables(maps)
-    if not found:
-        raise ReleoError(f"{result}: not a result of releo invert; found {', '.join(map(str, maps.data_vars))[:80]}")
-    true = truth_on_grid(truth, maps)
-    pairs = {}
-    for alias in found:
-        name = VARIABLES[alias].name
-        if name in true:
-            pairs[alias] = {key: maps[f"{name}_{key}"].values.ravel() for key in ("mean", "lower", "upper", "flag")}
-            pairs[alias]["truth"] = true[name].values.ravel()
-    return pairs, float(maps.attrs["level"]) if "level" in maps.attrs else None
+    with contextlib.closing(open_result(result)) as maps:
+        found = result_variables(maps)
+        if not found:
+            held = ", ".join(map(str, maps.data_vars))[:80]
+            raise ReleoError(f"{result}: not a result of releo invert; found {held}")
+        pairs = {}
+        with truth_on_grid(truth, maps) as true:
+            for alias in found:
+                name = VARIABLES[alias].name
+                if name in true:
+                    keys = ("mean", "lower", "upper", "flag")
+                    pairs[alias] = {key: maps[f"{name}_{key}"].values.ravel() for key in keys}
+                    pairs[alias]["truth"] = true[name].values.ravel()
+        return pairs, float(maps.attrs["level"]) if "level" in maps.attrs else None
 
 
 def _tables(result: Path, truth: Path) -> tuple[dict[str, dict[str, np.ndarray]], float | None]:

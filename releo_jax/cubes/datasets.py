@@ -68,6 +68,25 @@ def open_dataset(
     """
     path = Path(path)
     stored = _open(path)
+    try:
+        return _cube(stored, path, sensor, scale, offset, bands, angles or {}, clear)
+    except BaseException:
+        # Left to the garbage collector, the file would be closed while another thread reads: netCDF takes no lock then.
+        stored.close()
+        raise
+
+
+def _cube(
+    stored: xr.Dataset,
+    path: Path,
+    sensor: str | None,
+    scale: float | None,
+    offset: float | None,
+    bands: Sequence[str] | None,
+    angles: Mapping[str, float | None],
+    clear: Sequence[int],
+) -> xr.Dataset:
+    """The cube that a stored dataset holds."""
     raw = _bands(stored, path)
     chosen = choose_bands([str(name) for name in raw["band"].values], bands, str(path))
     raw = _chunked(raw.sel(band=list(chosen)))
@@ -90,7 +109,7 @@ def open_dataset(
     cube = assemble(
         reflectance.transpose(*_DIMS),
         mask.transpose(*_DIMS, missing_dims="ignore"),
-        choose_angles(found, angles or {}, str(path)),
+        choose_angles(found, angles, str(path)),
         crs=_crs(stored),
         transform=_transform(stored),
         attrs={**attrs, "source": path.name},

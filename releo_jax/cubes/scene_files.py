@@ -93,8 +93,11 @@ def open_truth(path: str | os.PathLike[str]) -> xr.Dataset:
         raise ReleoError(f"{file}: cannot be read ({' '.join(str(error).split())[:120]})") from error
     found = [name for name in _SCENE if name in stored]
     if "leaf_area_index" not in found:
+        stored.close()
         raise ReleoError(f"{path}: no truth in it; expected leaf_area_index, as `releo simulate` writes it")
-    return stored[found]
+    truth = stored[found]
+    truth.set_close(stored.close)
+    return truth
 
 
 def to_table(scene: xr.Dataset) -> pd.DataFrame:

@@ -177,9 +177,13 @@ def _flat(data: Observations) -> tuple[Array, Array]:
 def _prior_predictive(predicted: Observations) -> tuple[Array, Array]:
     """Mean and covariance of what the prior predicts."""
     values, _ = _flat(predicted)
-    covariance = jnp.cov(values, rowvar=False).reshape(values.shape[1], values.shape[1])
+    finite = jnp.isfinite(values).all(-1)
+    number = jnp.maximum(finite.sum(), 1)
+    location = jnp.where(finite[:, None], values, 0.0).sum(0) / number
+    residual = jnp.where(finite[:, None], values - location, 0.0)
+    covariance = jnp.matmul(residual.T, residual, precision=jax.lax.Precision.HIGHEST) / number
     # Half a percent of a deviation: bands may be exact functions of each other.
-    return values.mean(0), covariance + jnp.diag(2.5e-5 * jnp.diagonal(covariance) + 1e-12)
+    return location, covariance + jnp.diag(2.5e-5 * jnp.diagonal(covariance) + 1e-12)
 
 
 def _distance(moments: tuple[Array, Array], pixels: tuple[Array, Array]) -> Array:
@@ -195,7 +199,9 @@ def _distance(moments: tuple[Array, Array], pixels: tuple[Array, Array]) -> Arra
 
 
 def _share_above(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Share of the expected values, and of the found one itself, that are as great as the found one."""
+    """Share of the expected values, and of the found one itself, that are as great as it; NaN without any."""
     finite = np.sort(expected[np.isfinite(expected)])
+    if not finite.size:
+        return np.full(found.shape, np.nan)
     above = finite.size - np.searchsorted(finite, found, side="left")
     return (1.0 + above) / (1.0 + finite.size)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from releo_jax.inference.laws import from_vector, to_vector
-from releo_jax.inference.structure import Model, Site, Structure, draw_prior, read_structure, run, run_prior
+from releo_jax.inference.structure import Model, Site, Structure, draw_prior, read_structure, run, run_prior, simulate
 from releo_jax.observations import Observations, check_observations, take
 
 _PRIOR_DRAWS = 4096
+_CHECKED = 4  # runs of up to 64 pixels that show whether predictions are finite
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,10 +95,17 @@ def _cached_target(model: Model, plate: str, tree: Any, kind: Any, example: _Exa
 
 
 def prior_moments(model: Model, structure: Structure, example: Observations) -> tuple[Array, Array, Array, Array]:
-    """Means and deviations of local and global sites on the real line under the prior, from draws with a fixed key."""
+    """Means and deviations of local and global sites on the real line under the prior, from draws with a fixed key.
+
+    Raises:
+        ValueError: the model predicts nothing finite under its prior.
+
+    Warns:
+        UserWarning: it does so at some draws.
+    """
     few = take(example, slice(0, 64))
     runs = -(-_PRIOR_DRAWS // check_observations(few))
-
+    _check_predictions(model, structure, few)
     return _moments(model, structure, runs, dict(few))
 
 
@@ -108,6 +118,37 @@ def _moments(model: Model, structure: Structure, runs: int, few: Observations) -
     local, shared = jax.vmap(draw)(jax.random.split(jax.random.key(0), runs))
     local = local.reshape(-1, local.shape[-1])
     return (*_mean_and_std(local), *_mean_and_std(shared))
+
+
+def _check_predictions(model: Model, structure: Structure, few: Observations) -> None:
+    """Whether what the model predicts at draws from its prior is finite."""
+    finite = jax.device_get(_finite_predictions(model, structure, dict(few)))
+    for name in structure.observed:
+        lost = ~finite[name].reshape(-1, finite[name].shape[-1])
+        bands = np.flatnonzero(lost.any(0)).tolist()
+        if lost.any(-1).all():
+            raise ValueError(
+                f"observe {name!r}: expected finite predictions, got none at {len(lost)} draws from the prior (bands "
+                f"{bands}); check the units and the bounds of what the simulator is given"
+            )
+        if bands:
+            warnings.warn(
+                f"observe {name!r}: at {lost.any(-1).mean():.1%} of the draws from the prior the predictions are not "
+                f"finite (bands {bands}); such states are never chosen, narrow the prior to where the simulator holds",
+                stacklevel=2,
+            )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _finite_predictions(model: Model, structure: Structure, few: Observations) -> dict[str, Array]:
+    """By record `(draw, pixel, [date,] band)`, masked bands too."""
+    complete = {name: eqx.tree_at(lambda r: r.mask, one, jnp.ones_like(one.mask)) for name, one in few.items()}
+
+    def draw(key: Array) -> dict[str, Array]:
+        _, data = simulate(structure, model, complete, key)
+        return {name: jnp.isfinite(data[name].values) for name in structure.observed}
+
+    return jax.lax.map(draw, jax.random.split(jax.random.key(1), _CHECKED))
 
 
 def _vectors(sites: tuple[Site, ...], values: Mapping[str, Array]) -> Array:

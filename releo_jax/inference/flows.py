@@ -58,7 +58,7 @@ class DrawsMarginal(eqx.Module):
         """Standard deviation `(*batch, *site.shape)`."""
         return self.draws.std(0)
 
-    def quantile(self, level: float) -> Array:
+    def quantile(self, level: float | Array) -> Array:
         """Value `(*batch, *site.shape)` below which the site lies with probability `level`."""
         return jnp.quantile(self.draws, level, axis=0)
 

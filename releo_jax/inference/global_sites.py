@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -14,16 +14,17 @@ from jax import Array
 
 from releo_jax.inference import curvature
 from releo_jax.inference.density import Target, log_likelihood, log_prior
-from releo_jax.inference.laws import DiagonalNormal, FullNormal, from_vector, to_vector
+from releo_jax.inference.laws import DiagonalNormal, FullNormal, from_vector, of_pixels, to_vector
 from releo_jax.inference.newton import best_starts, search
 from releo_jax.observations import Observations, check_observations, take
 
 _LEARN_FROM = 2048  # pixels that teach the global sites
+_INFORMED_BY = 512  # of these, say how much is left to learn once the local sites have followed
 _POINTS = 8  # at most that stand for the posterior of each of them
-_DRAWS = 16  # of each of them, for the uncertainty of the global sites
+_DRAWS = 16  # of each of them, for what is neither linear nor quadratic in the local sites
+_MIXED = 20  # local sites up to which products of two of them are looked at
 _ROUNDS = 30
-_SETTLED = 2e-3  # deviations of the prior by which a round may still move the global sites
-_REMEMBERED = 6  # rounds that the extrapolation looks back
+_SETTLED = 0.02  # deviations of the posterior by which a round may still move the global sites
 
 
 def learn_global_sites(
@@ -32,10 +33,10 @@ def learn_global_sites(
     """The global vector `(size,)` and its law, from given values or learned from up to 2048 of the pixels.
 
     Expectation maximisation: points around the pixels' modes stand for their posteriors, the global sites move to the
-    maximum of the expected log density, and so on until they stay. The rounds alone would take long where the pixels
-    leave much unsaid, so their sequence is extrapolated (Walker & Ni 2011, SIAM J. Numer. Anal. 49, 1715-1735). The law
-    is normal around the end, with the curvature of the density of the observations: what the local sites take away by
-    following is subtracted (Louis 1982, J. R. Stat. Soc. B 44, 226-233).
+    maximum of the expected log density, and so on until they stay. Each round is lengthened by the share of the
+    information that the local sites take away by following, without which it would take hundreds of rounds where
+    they take away most (Louis 1982, J. R. Stat. Soc. B 44, 226-233). The law is normal around the end, with the
+    information that is left.
     """
     sites = target.structure.shared
     given = target.given(shared)
@@ -52,19 +53,28 @@ def learn_global_sites(
     points = _standard_points(key_points, chosen.size, target.size)
     vector, unit = jnp.asarray(target.shared_location), target.shared_scale
     where = best_starts(target, few, starts, vector, memory=memory)
-    path: list[tuple[np.ndarray, np.ndarray]] = []
+    ask = slice(0, _INFORMED_BY)
+    before = np.inf
     for _ in range(_ROUNDS):
         found = search(target, few, where, vector, steps=20, volume=True, memory=memory)
         where = found.vector
         law = FullNormal(target.structure.local, jnp.asarray(where), jnp.asarray(found.rows))
-        improved = _maximise(target, few, law, vector, points, scale)
-        change = np.asarray((improved - vector) / unit)
-        if np.abs(change).max() < _SETTLED:
-            vector = improved
+        change = np.asarray((_maximise(target, few, law, vector, points, scale) - vector) / unit)
+        complete, left = (
+            np.asarray(part, np.float64)
+            for part in _information(
+                target, take(few, ask), of_pixels(law, ask), vector, points[:, ask], key_draws, pixels
+            )
+        )
+        further = np.linalg.solve(left, complete @ change)
+        ahead = np.abs(further / np.sqrt(np.diagonal(np.linalg.inv(left)))).max()
+        # A round that leads away from the end was too long: the next one is plain.
+        move = further / max(1.0, np.abs(further).max()) if ahead < before else change
+        vector, before = vector + jnp.asarray(unit * move, vector.dtype), ahead
+        if ahead < _SETTLED:
             break
-        path = _shortened([*path, (np.asarray(vector) / unit, change)])
-        vector = jnp.asarray(unit * _extrapolated(path), vector.dtype)
-    return vector, FullNormal(sites, vector, _spread(target, few, law, vector, points, key_draws, scale))
+    rows = curvature.covariance_rows(jnp.asarray(left, vector.dtype)[None])[0]
+    return vector, FullNormal(sites, vector, rows * unit[np.repeat(np.arange(unit.size), np.arange(1, unit.size + 1))])
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
@@ -79,27 +89,7 @@ def _standard_points(key: Array, pixels: int, size: int) -> Array:
     return jnp.concatenate([ends, -ends])
 
 
-def _shortened(path: list[tuple[np.ndarray, np.ndarray]]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The end of the path on which the changes became smaller: the map is not linear on the rest."""
-    if len(path) > 1 and np.linalg.norm(path[-1][1]) > np.linalg.norm(path[-2][1]):
-        return path[-1:]
-    return path[-_REMEMBERED:]
-
-
-def _extrapolated(path: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Where the changes along the path would vanish if they were linear in the vector (Anderson's mixing)."""
-    (last, change), earlier = path[-1], path[:-1]
-    if not earlier:
-        return last + change
-    moves = np.stack([last - vector for vector, _ in earlier], -1)
-    turns = np.stack([change - other for _, other in earlier], -1)
-    weights = np.linalg.lstsq(turns, change, rcond=1e-2)[0]
-    shift = (moves + turns) @ weights
-    # No further at once than a deviation of the prior beside the plain round.
-    return last + change - shift / max(1.0, np.abs(shift).max())
-
-
-def _height(target: Target, data: Observations, scale: float) -> Any:
+def _height(target: Target, data: Observations, scale: Any) -> Any:
     """The expected log density as a function of the global vector and points of the pixels' sites `(point, ...)`."""
 
     def height(vector: Array, points: Mapping[str, Array]) -> Array:
@@ -138,30 +128,66 @@ def _maximise(target: Target, data: Observations, law: FullNormal, start: Array,
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _spread(
-    target: Target, data: Observations, law: FullNormal, vector: Array, points: Array, key: Array, scale: float
-) -> Array:
-    """Factor of the covariance of the global vector, row after row."""
-    unit = jnp.asarray(target.shared_scale)
-    height = _height(target, data, scale)
-    complete = -jax.hessian(lambda moved: height(vector + unit * moved, law.at(points)))(jnp.zeros_like(vector))
+def _information(
+    target: Target, data: Observations, law: FullNormal, vector: Array, points: Array, key: Array, number: float
+) -> tuple[Array, Array]:
+    """Information `(size, size)` of `number` pixels like these about the global vector, in units of its prior.
 
-    def slope(draw: Mapping[str, Array]) -> Array:
+    The first as if the local sites were known, the second without what they take away by following; prior included.
+    """
+    unit, scale = jnp.asarray(target.shared_scale), number / check_observations(data)
+
+    def curved(scale: Array) -> Array:
+        height = _height(target, data, scale)
+        return -jax.hessian(lambda moved: height(vector + unit * moved, law.at(points)))(jnp.zeros_like(vector))
+
+    def slope(point: Array) -> Array:
+        """Of the log density of every pixel at a point `(pixel, local size)`: `(pixel, size)`."""
+        local = law.at(point)
+
         def density(moved: Array) -> Array:
-            values = {**draw, **from_vector(target.structure.shared, vector + unit * moved)[0]}
+            values = {**local, **from_vector(target.structure.shared, vector + unit * moved)[0]}
             return log_likelihood(target, data, values)[0] + log_prior(target, data, values)[0]
 
-        return jax.jacfwd(density)(jnp.zeros_like(vector))  # (pixel, size)
+        return jax.jacfwd(density)(jnp.zeros_like(vector))
 
-    slopes = jax.lax.map(slope, law.sample(key, (_DRAWS,))[0])
-    slopes = slopes - slopes.mean(0)
-    missing = scale / (_DRAWS - 1) * jnp.einsum("dpi,dpj->ij", slopes, slopes, precision=jax.lax.Precision.HIGHEST)
-    # In units of the prior's deviations nothing is less certain than the prior: that stands in at a saddle.
-    root = jnp.linalg.cholesky(complete)
+    complete, prior = jax.vmap(curved)(jnp.stack([jnp.asarray(scale, vector.dtype), jnp.zeros((), vector.dtype)]))
+    taken = scale * _covariance(slope, law.location.shape, key)
+    # Pixels tell something or nothing: where their density is hollow, as that of a noise near zero is in its
+    # logarithm, the prior stays. At a saddle of the prior its deviations stand in, 1 in these units.
+    root = jnp.linalg.cholesky(prior)
     root = jnp.where(jnp.isfinite(root).all(), root, jnp.eye(vector.size))
-    left = jax.scipy.linalg.solve_triangular(root, missing, lower=True)
-    share, axes = jnp.linalg.eigh(jax.scipy.linalg.solve_triangular(root, left.T, lower=True))
-    # The draws estimate the share that is lost; more than 99 % is not told from all.
-    half = root @ (axes * jnp.sqrt(1.0 - jnp.clip(share, 0.0, 0.99)))
-    rows = curvature.covariance_rows((half @ half.T)[None])[0]
-    return rows * unit[np.repeat(np.arange(vector.size), np.arange(1, vector.size + 1))]
+    half = jax.scipy.linalg.solve_triangular(root, complete - prior - taken, lower=True)
+    gain, axes = jnp.linalg.eigh(jax.scipy.linalg.solve_triangular(root, half.T, lower=True))
+    left = root @ (axes * jnp.sqrt(1.0 + jnp.maximum(gain, 0.0)))
+    return complete, left @ left.T
+
+
+def _covariance(function: Callable[[Array], Array], shape: tuple[int, ...], key: Array) -> Array:
+    """Covariance `(i, i)` of `function` at standard normal points `(pixel, size)`, summed over the pixels.
+
+    That of the quadratic through a few points is known; draws add what the function has beyond it.
+    """
+    size, product = shape[-1], functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+    first, second = np.triu_indices(size, 1) if size <= _MIXED else (np.zeros(0, int), np.zeros(0, int))
+    one = np.eye(size)
+    sigma = np.concatenate([np.zeros((1, size)), one, -one, one[first] + one[second]])
+    half = jax.random.normal(key, (_DRAWS // 2, *shape))
+    drawn = jnp.concatenate([half, -half])
+    everywhere = jnp.concatenate(
+        [jnp.broadcast_to(jnp.asarray(sigma, half.dtype)[:, None], (len(sigma), *shape)), drawn]
+    )
+    values = jax.lax.map(function, everywhere)  # (point, pixel, i)
+    middle, up, down, mixed, at_draws = jnp.split(values, np.cumsum([1, size, size, first.size]))
+    linear = 0.5 * (up - down)
+    quadratic = jnp.zeros((size, *up.shape)).at[np.arange(size), np.arange(size)].set(up + down - 2.0 * middle)
+    both = mixed - up[first] - up[second] + middle
+    quadratic = quadratic.at[first, second].set(both).at[second, first].set(both)
+    known = product("zpi,zpj->ij", linear, linear) + 0.5 * product("yzpi,yzpj->ij", quadratic, quadratic)
+    curve = product("dpz,zpi->dpi", drawn, linear) + 0.5 * product("dpy,dpz,yzpi->dpi", drawn, drawn, quadratic)
+
+    def of_draws(values: Array) -> Array:
+        values = values - values.mean(0)
+        return product("dpi,dpj->ij", values, values) / (_DRAWS - 1)
+
+    return known + of_draws(at_draws) - of_draws(curve)

@@ -63,7 +63,7 @@ class Marginal(Protocol):
     def std(self) -> Array:
         """Standard deviation `(*batch, *site.shape)`."""
 
-    def quantile(self, level: float) -> Array:
+    def quantile(self, level: float | Array) -> Array:
         """Value `(*batch, *site.shape)` below which the site lies with probability `level`."""
 
     def log_prob(self, value: Array) -> Array:
@@ -137,7 +137,7 @@ class NormalMarginal(eqx.Module):
     def _at(self, standardised: float | Array) -> Array:
         return self.site.from_real(self.location + self.scale * standardised)[0]
 
-    def quantile(self, level: float) -> Array:
+    def quantile(self, level: float | Array) -> Array:
         """Value `(*batch, *site.shape)` below which the site lies with probability `level`."""
         upward = rising(elementwise(self.site))
         return self._at(ndtri(jnp.asarray(level if upward else 1.0 - level, self.location.dtype)))
@@ -315,7 +315,7 @@ class TruncatedMarginal(eqx.Module):
         low, high = _interval(self.site)
         return (high - low) * self._shaped(jnp.sqrt(self._parent().variance))
 
-    def quantile(self, level: float) -> Array:
+    def quantile(self, level: float | Array) -> Array:
         """Value `(*batch, *site.shape)` below which the site lies with probability `level`."""
         low, high = _interval(self.site)
         return low + (high - low) * self._shaped(self._parent().icdf(jnp.asarray(level, self.location.dtype)))

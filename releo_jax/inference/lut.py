@@ -231,7 +231,13 @@ def _simulate_table(target: Target, geometry: Any, known: dict[str, Array], keys
         laws = {name: trace[name]["infer"]["observe"] for name in structure.observed}
         return values, laws, {name: trace[name]["value"][0] for name in structure.observed}
 
-    return jax.vmap(entry)(keys)
+    table = jax.vmap(entry)(keys)
+    finite = functools.reduce(
+        jnp.logical_and, (jnp.isfinite(v.reshape(v.shape[0], -1)).all(-1) for v in table[2].values())
+    )
+    # Entries that the simulator could not make give way to others.
+    usable = jnp.argsort(~finite)[jnp.arange(finite.size) % jnp.maximum(finite.sum(), 1)]
+    return jax.tree.map(lambda leaf: leaf[usable], table)
 
 
 def _comparison(

@@ -70,7 +70,7 @@ class MixtureMarginal(eqx.Module):
         within, between = parts.std**2, (parts.mean - jnp.expand_dims(mean, axis)) ** 2
         return mean, jnp.sqrt((weights * (within + between)).sum(axis))
 
-    def quantile(self, level: float) -> Array:
+    def quantile(self, level: float | Array) -> Array:
         """Value `(*batch, *site.shape)` below which the site lies with probability `level`, by bisection."""
         upward = rising(elementwise(self.site))
         below = jnp.asarray(level if upward else 1.0 - level, self.location.dtype)

@@ -177,5 +177,5 @@ def _conclude(target: Target, _: tuple[()], given: tuple[Array, curvature.Expans
     evidence = -at.value + 0.5 * target.size * curvature.LOG_2PI - 0.5 * curvature.log_determinant(information)
     factor = curvature.precision_factor(information)
     left = 0.5 * jnp.sum(jax.scipy.linalg.solve_triangular(factor, at.slope[..., None], lower=False)[..., 0] ** 2, -1)
-    found: Any = (vector, rows, -at.value, evidence, good & (left < _REACHED))
+    found: Any = (vector, rows, -at.value, evidence, good & (left < _REACHED) & jnp.isfinite(at.value))
     return Modes(*found)

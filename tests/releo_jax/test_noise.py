@@ -160,6 +160,25 @@ def test_land_surface_has_the_same_law():
 MIXING = np.array([[1.0, 0.3], [0.2, -0.8], [0.5, 0.6], [-0.4, 0.7]], np.float32)
 
 
+def test_learned_bias_is_as_uncertain_as_it_is():
+    """Most of what a pixel says of the bias its own state takes away: the rest is a small difference."""
+
+    def model(data):
+        error = learn_discrepancy("misfit", Discrepancy(wavelengths=WAVELENGTHS, bias=0.3))
+        with numpyro.plate("pixel", data["s2"].values.shape[0]):
+            state = numpyro.sample("state", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+            observe("s2", with_discrepancy(gaussian(state @ MIXING.T, 0.05), error), data["s2"])
+
+    rng = np.random.default_rng(4)
+    values = rng.normal(size=(60, 2)) @ MIXING.T + 0.05 * rng.normal(size=(60, 4)) + [0.1, 0.0, -0.2, 0.3]
+    posterior = fit_laplace(model, {"s2": SingleDate(values.astype(np.float32))}, key=jax.random.key(0), reference=0)
+    covariance = MIXING.astype(float) @ MIXING.T + 0.05**2 * np.eye(4)
+    exact = np.linalg.inv(np.eye(4) / 0.3**2 + 60 * np.linalg.inv(covariance))
+    np.testing.assert_allclose(posterior.std["misfit_bias"], np.sqrt(np.diag(exact)), rtol=0.02)
+    mean = exact @ np.linalg.solve(covariance, values.sum(0))
+    np.testing.assert_allclose(posterior.mean["misfit_bias"], mean, atol=0.05 * np.sqrt(np.diag(exact)).min())
+
+
 def test_posterior_with_an_integrated_bias_is_exact():
     error = Discrepancy(wavelengths=WAVELENGTHS, bias=np.array([0.5, 0.1, 0.3, 0.2], np.float32), amplitude=0.3)
 

@@ -328,6 +328,38 @@ def test_laws_without_known_information_are_refused_by_name(scene):
     assert np.isfinite(fit_lut(model, scene, key=jax.random.key(0), entries=500, reference=0).mean["level"]).all()
 
 
+def _square_root_of(lowest):
+    """A model whose second band is not a number where the level is below `lowest`."""
+
+    def model(data):
+        with numpyro.plate("pixel", data["sensor"].values.shape[0]):
+            level = numpyro.sample("level", dist.Uniform(0.0, 1.0))
+            bands = jnp.stack([level, jnp.sqrt(level - lowest), 1.0 - level], -1)
+            observe("sensor", dist.Normal(bands, 0.05), data["sensor"])
+
+    return model
+
+
+def test_predictions_that_are_never_finite_are_named(scene):
+    with pytest.raises(
+        ValueError, match=r"observe 'sensor': expected finite predictions, got none at 160 draws.*\[1\]"
+    ):
+        fit_laplace(_square_root_of(2.0), scene, key=jax.random.key(0))
+
+
+@pytest.mark.parametrize("name", ["laplace", "lut", "smc"])
+def test_states_without_predictions_are_never_chosen(name):
+    level = np.linspace(0.4, 0.9, 6, dtype=np.float32)
+    data = {"sensor": SingleDate(np.stack([level, np.sqrt(level - 0.3), 1.0 - level], -1))}
+    with pytest.warns(
+        UserWarning, match="observe 'sensor': at .* of the draws from the prior the predictions are not fi"
+    ):
+        posterior = ENGINES[name](_square_root_of(0.3), data, key=jax.random.key(0))
+    np.testing.assert_allclose(posterior.mean["level"], level, atol=0.05)
+    for p_value in ("misfit_p_value", "domain_p_value"):
+        assert np.isfinite(posterior.diagnostics[p_value]).all()
+
+
 def test_divergent_draws_warn_with_the_number_of_pixels():
     found = {"divergences": np.array([0, 30, 12]), "r_hat": np.array([1.0, 1.01, 1.3])}
     with pytest.warns(UserWarning, match="of 3 pixels 2 have more than 1 % divergent draws and 1 chains that disagree"):
