@@ -85,11 +85,12 @@ class Row:
         return rank_check(np.array(self.ranks), draws=_RANK_DRAWS)
 
 
-def draws_of(task: Task, posterior: Any, key: Array, n: int) -> np.ndarray:
-    """`n` draws `(pixel, n, dimension)`; of a posterior known by draws each at most once, if there are enough."""
+def draws_of(task: Task, posterior: Any, key: Array, n: int, *, repeat: bool = True) -> np.ndarray:
+    """`n` draws `(pixel, n, dimension)`; of a posterior known by fewer, some of them again, or only those it has."""
     if isinstance(posterior, DrawsPosterior):
         every = task.stack(posterior.draws)
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+        n = n if repeat else min(n, len(every))
         return every[rng.choice(len(every), n, replace=len(every) < n)].swapaxes(0, 1)
     return task.stack(posterior.sample(key, n)).swapaxes(0, 1)
 
@@ -129,7 +130,9 @@ def measure(
         accuracies: list[float] = []
         if references is not None:
             many = references.draws.shape[1]
-            found = draws_of(problem, inverter.posterior(problem.fixed[1], key_fixed), key_fixed, many)
+            posterior = inverter.posterior(problem.fixed[1], key_fixed)
+            # A draw that is there twice, in training and test, would be recognised.
+            found = draws_of(problem, posterior, key_fixed, many, repeat=False)
             accuracies = [c2st(a, b).accuracy for a, b in zip(found, references.draws, strict=True)]
         size = inverter.pixels if pixels is None else min(pixels, inverter.pixels)
         truth, data = problem.simulate(key_fresh, size)
