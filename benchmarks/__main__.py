@@ -10,6 +10,8 @@ BENCHMARKS = {
     "simulators": "rates of the optical models beside `prosail`, with their errors",
     "inversion": "tasks, algorithms and budgets of inversion in one table",
     "maps": "reading, computing and writing of a map",
+    "field": "every engine on the same real measurements and simulated scenes",
+    "field_limits": "what limits the engines on them",
     "validation": "scores on real measurements, beside SL2P",
     "quadrature": "fits and stores the spectral quadratures of the sensors",
 }
@@ -25,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    listing = "\n".join(f"  {name:12}{what}" for name, what in BENCHMARKS.items())
+    listing = "\n".join(f"  {name:14}{what}" for name, what in BENCHMARKS.items())
     if arguments and arguments[0] in ("-h", "--help"):
         print(f"{__doc__}\n\n{listing}")
         return 0

@@ -82,7 +82,8 @@ def invert(
     method: Annotated[str, typer.Option(help="prosail-vae or sl2p.")] = "prosail-vae",
     sensor: _Sensor = None,
     adapt: Annotated[
-        bool, typer.Option("--adapt", help="First train the method further on the image itself, without labels.")
+        bool,
+        typer.Option("--adapt", help="First train on the image itself, without labels; makes intervals too narrow."),
     ] = False,
     draws: Annotated[
         int | None,

@@ -24,6 +24,7 @@ _POINTS = 8  # at most that stand for the posterior of each of them
 _DRAWS = 16  # of each of them, for what is neither linear nor quadratic in the local sites
 _MIXED = 20  # local sites up to which products of two of them are looked at
 _ROUNDS = 30
+_NEAR = 0.1  # deviations of the prior that a plain round moves the global sites at most, once it may be lengthened
 _SETTLED = 0.02  # deviations of the posterior by which a round may still move the global sites
 
 
@@ -54,7 +55,7 @@ def learn_global_sites(
     vector, unit = jnp.asarray(target.shared_location), target.shared_scale
     where = best_starts(target, few, starts, vector, memory=memory)
     ask = slice(0, _INFORMED_BY)
-    before = np.inf
+    reach, move = 1.0, np.zeros_like(unit)
     for _ in range(_ROUNDS):
         found = search(target, few, where, vector, steps=20, volume=True, memory=memory)
         where = found.vector
@@ -67,11 +68,12 @@ def learn_global_sites(
             )
         )
         further = np.linalg.solve(left, complete @ change)
-        ahead = np.abs(further / np.sqrt(np.diagonal(np.linalg.inv(left)))).max()
-        # A round that leads away from the end was too long: the next one is plain.
-        move = further / max(1.0, np.abs(further).max()) if ahead < before else change
-        vector, before = vector + jnp.asarray(unit * move, vector.dtype), ahead
-        if ahead < _SETTLED:
+        settled = np.abs(further / np.sqrt(np.diagonal(np.linalg.inv(left)))).max() < _SETTLED
+        # Far from the end the information is another one, and where the slope turns the last step was too long.
+        reach = 0.5 * np.abs(move).max() if further @ left @ move < 0.0 else min(1.0, 2.0 * reach)
+        move = change if np.abs(change).max() > _NEAR else further * min(1.0, reach / np.abs(further).max())
+        vector = vector + jnp.asarray(unit * move, vector.dtype)
+        if settled:
             break
     rows = curvature.covariance_rows(jnp.asarray(left, vector.dtype)[None])[0]
     return vector, FullNormal(sites, vector, rows * unit[np.repeat(np.arange(unit.size), np.arange(1, unit.size + 1))])

@@ -124,6 +124,8 @@ class AmortizedRetrieval:
     ) -> AmortizedRetrieval:
         """Trains further on unlabelled pixels by the evidence lower bound; noise levels of the bands are learned too.
 
+        The bound prefers narrow posteriors: on measured fields 90 % intervals then hold 74 to 86 % (docs/field.md).
+
         Args:
             reflectance: `(pixel, band)`.
             mask: `(pixel, band)`, True = usable.

@@ -34,12 +34,9 @@ def _made(family, sites, key, spread=0.3):
     return nnx.merge(graph, _scattered(parameters, key, spread), rest)
 
 
-@functools.partial(jax.jit, static_argnums=2)
 def _scattered(parameters, key, spread):
-    leaves, structure = jax.tree.flatten(parameters)
-    keys = jax.random.split(key, len(leaves))
-    random = [spread * jax.random.normal(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=True)]
-    return jax.tree.unflatten(structure, random)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    return jax.tree.map(lambda leaf: jnp.asarray(spread * rng.standard_normal(leaf.shape), jnp.float32), parameters)
 
 
 @functools.partial(jax.jit, static_argnums=2)
