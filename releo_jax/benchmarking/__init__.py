@@ -7,7 +7,7 @@
 A simulator is a function from parameters (batch, parameter) to outputs (batch, output) and a prior. Measured are the
 accuracy of values and slopes over the box of the prior, its faces and its corners, points without finite results,
 compile time, memory, and throughput against the batch size, on whatever device JAX uses. `figure.plot_throughput` draws
-the last.
+the last. `releo_jax.benchmarking.inversion` is the benchmark of inversions.
 """
 
 from releo_jax.benchmarking.accuracy import (

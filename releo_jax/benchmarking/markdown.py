@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,11 +14,8 @@ NOTHING = "–"
 
 def markdown(report: Report) -> str:
     """Machine, tables of accuracy, cost and throughput, what is wrong, what was left out."""
-    about = report.machine
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     parts = [
-        f"{about['device']} ({about['platform']}), {about['processor']}, {about['usable_cores']} of {about['cores']} "
-        f"cores, Python {about['python']}, {versions}; seed {report.settings['seed']}.",
+        measured_on(report.machine, report.settings["seed"]),
         accuracy_table(report),
         cost_table(report),
         throughput_table(report),
@@ -31,6 +28,15 @@ def markdown(report: Report) -> str:
         if lines:
             parts.append(f"{title}:\n\n" + "\n".join(lines))
     return "\n\n".join(parts) + "\n"
+
+
+def measured_on(about: Mapping[str, Any], seed: int) -> str:
+    """What `machine` found, as a sentence."""
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    return (
+        f"{about['device']} ({about['platform']}), {about['processor']}, {about['usable_cores']} of {about['cores']} "
+        f"cores, Python {about['python']}, {versions}; seed {seed}."
+    )
 
 
 def accuracy_table(report: Report) -> str:
@@ -47,7 +53,7 @@ def accuracy_table(report: Report) -> str:
         "undecided",
         "not finite",
     )
-    return _table(head, (_accuracy_row(entry) for entry in report.entries))
+    return table(head, (_accuracy_row(entry) for entry in report.entries))
 
 
 def cost_table(report: Report) -> str:
@@ -63,7 +69,7 @@ def cost_table(report: Report) -> str:
             row += [_maybe(cost, lambda one: f"{one.compile_seconds:.1f}"), _maybe(size, lambda one: f"{one:.3g}")]
         rows.append(row)
     head = ("cost", "compile forward (s)", "KiB a row", "gradient (s)", "KiB a row", "Jacobian (s)", "KiB a row")
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def throughput_table(report: Report) -> str:
@@ -74,7 +80,7 @@ def throughput_table(report: Report) -> str:
         for operation in dict.fromkeys(rate.operation for rate in entry.rates):
             by_size = {rate.batch: rate.median for rate in entry.rates if rate.operation == operation}
             rows.append([entry.name, operation, *(_maybe(by_size.get(n), _count) for n in sizes)])
-    return _table(("rows a second, batch", "", *(str(size) for size in sizes)), rows)
+    return table(("rows a second, batch", "", *(str(size) for size in sizes)), rows)
 
 
 def _accuracy_row(entry: Entry) -> list[str]:
@@ -113,7 +119,8 @@ def _maybe(value: Any, text: Callable[[Any], str]) -> str:
     return NOTHING if value is None else text(value)
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Markdown; the first column holds names, the others numbers."""
     head = list(head)
     lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -172,11 +172,21 @@ class SplineFlow(eqx.Module):
         bent, change = jax.vmap(bend)(vectors.reshape(-1, self.shape.size), contexts)
         return bent.reshape(vectors.shape), change.reshape(batch)
 
-    def _push(self, noise: Array) -> tuple[dict[str, Array], Array]:
-        """Values and their log density from standard normal vectors `(*shape, *batch, size)`."""
+    def bend(self, noise: Array) -> tuple[Array, Array]:
+        """Real vectors and their log density from standard normal vectors `(*shape, *batch, size)`."""
         bent, stretch = self._each(self._flow().inverse_and_log_det, noise)
-        values, volume = from_vector(self.sites, self.location + colour(self.rows, bent))
-        return values, normal_density(noise, log_volume(self.rows, self.shape.size)) - stretch - volume
+        vector = self.location + colour(self.rows, bent)
+        return vector, normal_density(noise, log_volume(self.rows, self.shape.size)) - stretch
+
+    def straighten(self, vector: Array) -> tuple[Array, Array]:
+        """Standard normal vectors and the log density of the real ones `(*shape, *batch, size)`: undoes `bend`."""
+        noise, squeeze = self._each(self._flow().transform_and_log_det, whiten(self.rows, vector - self.location))
+        return noise, normal_density(noise, log_volume(self.rows, self.shape.size)) + squeeze
+
+    def _push(self, noise: Array) -> tuple[dict[str, Array], Array]:
+        vector, density = self.bend(noise)
+        values, volume = from_vector(self.sites, vector)
+        return values, density - volume
 
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> tuple[dict[str, Array], Array]:
         """Values and their log density."""
@@ -185,9 +195,7 @@ class SplineFlow(eqx.Module):
     def log_prob(self, values: Mapping[str, Array]) -> Array:
         """Log density of values of all sites."""
         vector = to_vector(self.sites, values)
-        volume = from_vector(self.sites, vector)[1]
-        noise, squeeze = self._each(self._flow().transform_and_log_det, whiten(self.rows, vector - self.location))
-        return normal_density(noise, log_volume(self.rows, self.shape.size)) + squeeze - volume
+        return self.straighten(vector)[1] - from_vector(self.sites, vector)[1]
 
     def marginal(self, site: str) -> DrawsMarginal:
         """One site, known by draws."""

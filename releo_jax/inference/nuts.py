@@ -160,7 +160,7 @@ def _separately(
     )
     vectors = drawn.reshape(pixels, -1, target.size)
     common = np.broadcast_to(np.asarray(shared), (vectors.shape[1], shared.size))
-    noticed = _diagnose(np.moveaxis(drawn, 0, 2), divergent.sum((1, 2)))
+    noticed = diagnose(np.moveaxis(drawn, 0, 2), divergent.sum((1, 2)))
     return from_draws(target, data, vectors, common, diagnostics=noticed, memory=memory)
 
 
@@ -183,7 +183,7 @@ def _slope(target: Target, data: Observations, vectors: Array, shared: Array) ->
     return jax.grad(lambda vectors: log_joint(target, data, vectors, shared).sum())(vectors)
 
 
-def _diagnose(drawn: np.ndarray, divergent: np.ndarray) -> dict[str, Array]:
+def diagnose(drawn: np.ndarray, divergent: np.ndarray) -> dict[str, Array]:
     """Of draws `(chain, draw, pixel, size)`: the worst of each pixel's sites."""
     with np.errstate(invalid="ignore", divide="ignore"):
         r_hat = split_gelman_rubin(drawn).max(-1)
@@ -195,7 +195,7 @@ def _diagnose(drawn: np.ndarray, divergent: np.ndarray) -> dict[str, Array]:
     }
 
 
-def _walk(
+def walk(
     potential: Any, start: Array, key: Array, *, warmup: int, draws: int, accept: float, depth: int, dense: bool
 ) -> tuple[Array, Array]:
     """Draws `(draw, size)` of one chain and whether they diverged `(draw,)`."""
@@ -224,7 +224,7 @@ def _chains(
             return -log_joint(target, single, (location + scale * unit)[None], shared)[0]
 
         def of_chain(start: Array, key: Array) -> tuple[Array, Array]:
-            units, divergent = _walk(potential, (start - location) / scale, key, **how)
+            units, divergent = walk(potential, (start - location) / scale, key, **how)
             return location + scale * units, divergent
 
         return jax.vmap(of_chain)(starts, jax.random.split(key, starts.shape[0]))
@@ -247,7 +247,7 @@ def _jointly(
     size = pixels * target.size
     vectors = np.asarray(drawn[..., :size]).reshape(*drawn.shape[:2], pixels, target.size)
     common = np.asarray(drawn[..., size:])
-    noticed = _diagnose(vectors, np.full(pixels, int(divergent.sum())))
+    noticed = diagnose(vectors, np.full(pixels, int(divergent.sum())))
     shared_r_hat = float(np.max(split_gelman_rubin(common)))
     noticed["r_hat"] = jnp.maximum(noticed["r_hat"], shared_r_hat)
     local_vectors = np.moveaxis(vectors, 2, 0).reshape(pixels, -1, target.size) * target.scale + target.location
@@ -281,6 +281,6 @@ def _joint_chains(
     def of_chain(start: Array, key: Array) -> tuple[Array, Array]:
         # A dense mass matrix of many pixels would be too large to learn.
         how: Any = {"warmup": warmup, "draws": draws, "accept": accept, "depth": depth, "dense": start.size <= warmup}
-        return _walk(potential, start, key, **how)
+        return walk(potential, start, key, **how)
 
     return jax.vmap(of_chain)(starts, keys)
