@@ -42,7 +42,7 @@ def test_help_comes_at_once_and_loads_no_jax():
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "invert" in done.stdout and "simulate" in done.stdout
-    assert time.perf_counter() - start < 15.0  # 0.3 s on an idle machine, 5 s have passed on one with seven jobs a core
+    assert time.perf_counter() - start < 5.0  # 0.3 s on an idle machine
 
 
 @pytest.mark.parametrize("name", ["scene.nc", "scene.zarr", "scene.SAFE", "scene"])

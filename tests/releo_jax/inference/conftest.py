@@ -58,7 +58,7 @@ def bounded():
         noise = numpyro.sample("noise", dist.LogNormal(-1.0, 0.5).expand([3]).to_event(1))
         with numpyro.plate("pixel", data["sensor"].values.shape[0]):
             share = numpyro.sample("share", dist.Uniform(0.0, 3.0))
-            amount = numpyro.sample("amount", dist.LogNormal(-0.3, 0.7))
+            amount = numpyro.sample("amount", dist.Gamma(2.0, 2.0))
             pair = numpyro.sample("pair", dist.Uniform(-1.0, 1.0).expand([2]).to_event(1))
             product = numpyro.deterministic("product", share * amount)
             mean = jnp.stack([product, share + pair[:, 0], amount - pair[:, 1]], -1)

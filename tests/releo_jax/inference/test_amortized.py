@@ -16,6 +16,7 @@ from scipy import special, stats
 from releo_jax.acquisitions import synthetic_acquisition
 from releo_jax.encoders.pixel import PixelEncoder
 from releo_jax.inference import AmortizedPosterior, Elbo, ImportanceWeightedElbo, amortize
+from releo_jax.inference.families import FAMILIES
 from releo_jax.inference.structure import read_structure, simulate
 from releo_jax.observations import observe, take
 
@@ -47,11 +48,14 @@ def _scattered(amortized, key, spread=0.1):
     return dataclasses.replace(amortized, parameters=moved)
 
 
-def test_trained_on_simulations_a_guide_reaches_the_exact_posterior(linear, key):
-    """The posterior is normal, and full covariance holds all of it."""
+@pytest.mark.parametrize("family", ["logit_normal", "full_covariance"])
+def test_trained_on_simulations_a_guide_reaches_the_exact_posterior(family, linear, key):
+    """The posterior is normal: every family holds its marginals, those that know correlation hold all of it."""
     truth, data = _simulated(linear.model, linear.acquisitions, jax.random.key(1), 1000)
-    untrained = _untrained((linear.model, linear.acquisitions), key, "full_covariance")
-    trained = untrained.fit(linear.acquisitions, key=key, steps=400, batch=256, learning_rate=5e-3, average=0.98)
+    # Angles and masks from a sampler, and from observations.
+    source = linear.acquisitions if family == "full_covariance" else data
+    untrained = _untrained((linear.model, linear.acquisitions), key, family)
+    trained = untrained.fit(source, key=key, steps=400, batch=256, learning_rate=5e-3, average=0.98)
     means, covariances = linear.exact(data["sensor"])
     posterior = trained(data)
     exact_stds = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
@@ -67,7 +71,7 @@ def test_trained_on_simulations_a_guide_reaches_the_exact_posterior(linear, key)
         assert abs(inside.mean() - 0.9) < 0.028 + 0.012
     exact = dist.MultivariateNormal(jnp.asarray(means, jnp.float32), jnp.asarray(covariances, jnp.float32))
     lost = (exact.log_prob(jnp.stack([truth["first"], truth["second"]], -1)) - posterior.log_prob(truth)).mean()
-    assert lost < 0.05
+    assert lost < (0.15 if family == "logit_normal" else 0.05)
 
 
 def test_bounds_are_ordered_and_below_the_evidence(linear, key):
@@ -136,7 +140,7 @@ def test_doubly_reparameterised_slope_is_that_of_the_bound(bounded, key):
     assert np.median(error) < 0.03 * scale
 
 
-@pytest.mark.parametrize("family", ["flow", "full_covariance", "truncated_normal"])
+@pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_files_give_back_every_family_and_posteriors_answer_everything(family, bounded, intervals, key, tmp_path):
     toy = intervals if family == "truncated_normal" else bounded
     options = SMALL.get(family, {})
@@ -204,10 +208,10 @@ def test_mixtures_and_flows_reach_an_exact_posterior_with_two_modes(family, key)
     truth, data = _simulated(*toy, jax.random.key(1), 1000)
     means, stds, exact, normal = _exact(truth, data)
     untrained = _untrained(toy, key, family, family_options=SMALL[family])
-    trained = untrained.fit(data, key=key, steps=500, batch=256, learning_rate=5e-3, average=0.98)
+    trained = untrained.fit(data, key=key, steps=1500, batch=256, learning_rate=5e-3, average=0.98)
     posterior = trained(data)
     reached = float(posterior.log_prob({name: truth[name] for name in ("first", "second")}).mean())
-    assert normal + 0.43 < reached < exact + 0.05, (normal, reached, exact)
+    assert normal + 0.45 < exact - 0.03 < reached < exact + 0.05, (normal, reached, exact)
     for i, site in enumerate(("first", "second")):
         off = (np.asarray(posterior.mean[site]) - means[i]) / stds[i]
         assert np.sqrt((off**2).mean()) < 0.3
