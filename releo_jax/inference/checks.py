@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -24,6 +24,8 @@ from releo_jax.inference.laws import Law
 from releo_jax.inference.posterior import PointPosterior, Posterior
 from releo_jax.inference.structure import run, simulate
 from releo_jax.observations import Observations, Record, check_observations, take
+
+_Posterior = TypeVar("_Posterior", bound=Posterior)
 
 _DRAWS = 16  # over which the misfit of a pixel is averaged
 _PREDICTED = 2048  # simulated pixels that say where observations are expected, and as many to calibrate it
@@ -77,6 +79,19 @@ def assess(
     p_value["domain_p_value"] = _share_above(*distances)
     seen = np.asarray(usable) > 0
     return noticed | {name: jnp.asarray(np.where(seen, value, np.nan)) for name, value in p_value.items()}
+
+
+def checked(
+    target: Target,
+    data: Observations,
+    posterior: _Posterior,
+    again: Callable[[Observations], Posterior],
+    shared: Mapping[str, Array] | Law,
+    **how: Any,
+) -> _Posterior:
+    """The posterior, with what `assess` notices among its diagnostics; arguments as there."""
+    posterior.diagnostics = {**posterior.diagnostics, **assess(target, data, posterior, again, shared, **how)}
+    return posterior
 
 
 def _simulated(

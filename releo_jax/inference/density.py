@@ -19,7 +19,7 @@ from releo_jax.inference.structure import Model, Site, Structure, draw_prior, re
 from releo_jax.observations import Observations, check_observations, take
 
 _PRIOR_DRAWS = 4096
-_CHECKED = 4  # runs of up to 64 pixels that show whether predictions are finite
+_TOGETHER = 64  # pixels of the example that are simulated at once
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -103,52 +103,46 @@ def prior_moments(model: Model, structure: Structure, example: Observations) -> 
     Warns:
         UserWarning: it does so at some draws.
     """
-    few = take(example, slice(0, 64))
-    runs = -(-_PRIOR_DRAWS // check_observations(few))
-    _check_predictions(model, structure, few)
-    return _moments(model, structure, runs, dict(few))
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _moments(model: Model, structure: Structure, runs: int, few: Observations) -> tuple[Array, Array, Array, Array]:
-    def draw(key: Array) -> tuple[Array, Array]:
-        values = draw_prior(structure, model, few, key)
-        return _vectors(structure.local, values), _vectors(structure.shared, values)
-
-    local, shared = jax.vmap(draw)(jax.random.split(jax.random.key(0), runs))
-    local = local.reshape(-1, local.shape[-1])
+    few = take(example, slice(0, _TOGETHER))
+    batch = max(1, _TOGETHER // check_observations(few))
+    runs = batch * -(-_PRIOR_DRAWS // (batch * check_observations(few)))
+    local, shared, finite = _simulate(model, structure, runs, batch, dict(few))
+    for name, whole in jax.device_get(finite).items():
+        _check_predictions(name, whole.reshape(-1, whole.shape[-1]))
     return (*_mean_and_std(local), *_mean_and_std(shared))
 
 
-def _check_predictions(model: Model, structure: Structure, few: Observations) -> None:
-    """Whether what the model predicts at draws from its prior is finite."""
-    finite = jax.device_get(_finite_predictions(model, structure, dict(few)))
-    for name in structure.observed:
-        lost = ~finite[name].reshape(-1, finite[name].shape[-1])
-        bands = np.flatnonzero(lost.any(0)).tolist()
-        if lost.any(-1).all():
-            raise ValueError(
-                f"observe {name!r}: expected finite predictions, got none at {len(lost)} draws from the prior (bands "
-                f"{bands}); check the units and the bounds of what the simulator is given"
-            )
-        if bands:
-            warnings.warn(
-                f"observe {name!r}: at {lost.any(-1).mean():.1%} of the draws from the prior the predictions are not "
-                f"finite (bands {bands}); such states are never chosen, narrow the prior to where the simulator holds",
-                stacklevel=2,
-            )
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _finite_predictions(model: Model, structure: Structure, few: Observations) -> dict[str, Array]:
-    """By record `(draw, pixel, [date,] band)`, masked bands too."""
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _simulate(
+    model: Model, structure: Structure, runs: int, batch: int, few: Observations
+) -> tuple[Array, Array, dict[str, Array]]:
+    """Vectors of local `(draw, size)` and global sites `(run, size)` under the prior, and where bands are finite."""
     complete = {name: eqx.tree_at(lambda r: r.mask, one, jnp.ones_like(one.mask)) for name, one in few.items()}
 
-    def draw(key: Array) -> dict[str, Array]:
-        _, data = simulate(structure, model, complete, key)
-        return {name: jnp.isfinite(data[name].values) for name in structure.observed}
+    def draw(key: Array) -> tuple[Array, Array, dict[str, Array]]:
+        values, data = simulate(structure, model, complete, key)
+        finite = {name: jnp.isfinite(data[name].values) for name in structure.observed}
+        return _vectors(structure.local, values), _vectors(structure.shared, values), finite
 
-    return jax.lax.map(draw, jax.random.split(jax.random.key(1), _CHECKED))
+    local, shared, finite = jax.lax.map(draw, jax.random.split(jax.random.key(0), runs), batch_size=batch)
+    return local.reshape(-1, local.shape[-1]), shared, finite
+
+
+def _check_predictions(name: str, finite: np.ndarray) -> None:
+    """Whether what the model predicts at draws from its prior is finite `(draw, band)`."""
+    bands = np.flatnonzero(~finite.all(0)).tolist()
+    lost = ~finite.all(-1)
+    if lost.all():
+        raise ValueError(
+            f"observe {name!r}: expected finite predictions, got none at {lost.size} draws from the prior (bands "
+            f"{bands}); check the units and the bounds of what the simulator is given"
+        )
+    if bands:
+        warnings.warn(
+            f"observe {name!r}: at {lost.mean():.1%} of the draws from the prior the predictions are not finite (bands "
+            f"{bands}); such states are never chosen, narrow the prior to where the simulator holds",
+            stacklevel=2,
+        )
 
 
 def _vectors(sites: tuple[Site, ...], values: Mapping[str, Array]) -> Array:

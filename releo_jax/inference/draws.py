@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from releo_jax.inference.density import Target
 from releo_jax.inference.laws import from_vector
 from releo_jax.inference.posterior import DrawsPosterior
 from releo_jax.inference.structure import run
-from releo_jax.observations import Observations, check_observations
+from releo_jax.observations import Observations, check_observations, take
 
 
 def from_draws(
@@ -75,15 +76,54 @@ def _follow(target: Target, common: Array | None, pixels: Any) -> dict[str, Arra
     return jax.vmap(of_pixel, in_axes=(0, 0, None))(data, local, common)
 
 
-def announce(engine: str, work: str, evaluations: float, density: Callable[[], Any]) -> None:
-    """Prints how long a sampler will take, from the time of one evaluation of the density of one chunk."""
-    jax.block_until_ready(density())
+def systematic(weights: Array, uniform: Array, draws: int) -> Array:
+    """Entries `(pixel, draw)` in proportion to weights `(pixel, entry)`, by one comb of equal teeth per pixel.
+
+    Args:
+        weights: not negative, of any sum.
+        uniform: where the comb begins `(pixel,)`, from 0 to 1.
+        draws: number of teeth.
+
+    References:
+        Kitagawa 1996, J. Comput. Graph. Stat. 5, 1-25.
+    """
+    cumulative = jnp.cumsum(weights, -1)
+    teeth = (jnp.arange(draws) + uniform[:, None]) / draws * cumulative[:, -1:]
+    chosen = jax.vmap(functools.partial(jnp.searchsorted, side="right"))(cumulative, teeth)
+    return jnp.minimum(chosen, weights.shape[-1] - 1)
+
+
+def announce(
+    engine: str,
+    target: Target,
+    data: Observations,
+    work: str,
+    evaluations: float,
+    function: Callable[[Target, Observations, Array, Array], Array],
+    largest: int,
+) -> None:
+    """Prints how long a sampler will take.
+
+    Args:
+        engine: its name.
+        target: the model.
+        data: observations.
+        work: what each pixel asks for, in words.
+        evaluations: of `function`, for a chunk of pixels.
+        function: of the target, observations, local vectors `(pixel, size)` and the global one, as is timed.
+        largest: number of pixels of a chunk.
+    """
+    pixels = check_observations(data)
+    few = dict(take(data, slice(0, largest)))
+    vectors = jnp.broadcast_to(jnp.asarray(target.location), (min(pixels, largest), target.size))
+    shared = jnp.asarray(target.shared_location)
+    jax.block_until_ready(function(target, few, vectors, shared))
     start = time.perf_counter()
     for _ in range(3):
-        jax.block_until_ready(density())
-    seconds = evaluations * (time.perf_counter() - start) / 3.0
+        jax.block_until_ready(function(target, few, vectors, shared))
+    seconds = evaluations * max(1.0, pixels / largest) * (time.perf_counter() - start) / 3.0
     spoken = f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
-    print(f"{engine}: {work}, about {spoken} after compilation", file=sys.stderr, flush=True)
+    print(f"{engine}: {pixels} pixels x {work}, about {spoken} after compilation", file=sys.stderr, flush=True)
 
 
 def check_number(engine: str, pixels: int, most: int, instead: str) -> None:

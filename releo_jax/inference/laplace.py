@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from releo_jax.inference.checks import assess
+from releo_jax.inference.checks import checked
 from releo_jax.inference.chunks import MEMORY
 from releo_jax.inference.density import (
     Target,
@@ -75,12 +75,9 @@ def fit_map(
             diagnostics={"converged": jnp.asarray(found.converged), "log_density": jnp.asarray(found.log_density)},
         )
 
-    posterior = invert(data, progress)
-    noticed = assess(
-        target, data, posterior, invert, start.known, key=start.keys[0], reference=reference, memory=memory
+    return checked(
+        target, data, invert(data, progress), invert, start.known, key=start.keys[0], reference=reference, memory=memory
     )
-    posterior.diagnostics = {**posterior.diagnostics, **noticed}
-    return posterior
 
 
 def fit_laplace(
@@ -143,12 +140,9 @@ def fit_laplace(
             diagnostics={"converged": jnp.asarray(found.converged), "log_evidence": jnp.asarray(found.log_evidence)},
         )
 
-    posterior = invert(data, progress)
-    noticed = assess(
-        target, data, posterior, invert, start.known, key=start.keys[0], reference=reference, memory=memory
+    return checked(
+        target, data, invert(data, progress), invert, start.known, key=start.keys[0], reference=reference, memory=memory
     )
-    posterior.diagnostics = {**posterior.diagnostics, **noticed}
-    return posterior
 
 
 class Beginning(NamedTuple):

@@ -7,6 +7,7 @@ model has them (not their images on the real line). A marginal has `mean`, `std`
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
 import math
@@ -94,17 +95,14 @@ def of_pixels(law: Any, where: slice | Array) -> Any:
     return type(law)(**kept)
 
 
-class NormalMarginal(eqx.Module):
-    """Normal on the real line, mapped to the support of its site.
+class MappedMarginal(eqx.Module):
+    """Law on the real line, mapped to the support of its site.
 
     Attributes:
         site: whose value it is.
-        location, scale: `(*batch, site.size)`.
     """
 
     site: Site = eqx.field(static=True)
-    location: Array
-    scale: Array
 
     @property
     def mean(self) -> Array:
@@ -115,6 +113,26 @@ class NormalMarginal(eqx.Module):
     def std(self) -> Array:
         """Standard deviation `(*batch, *site.shape)`."""
         return self._moments()[1]
+
+    @abc.abstractmethod
+    def _moments(self) -> tuple[Array, Array]:
+        """Mean and standard deviation, each `(*batch, *site.shape)`."""
+
+    def _below(self, level: float | Array, dtype: Any) -> Array:
+        """Probability of what lies below the quantile of a level on the real line."""
+        upward = rising(elementwise(self.site))
+        return jnp.asarray(level if upward else 1.0 - level, dtype)
+
+
+class NormalMarginal(MappedMarginal):
+    """Normal on the real line, mapped to the support of its site.
+
+    Attributes:
+        location, scale: `(*batch, site.size)`.
+    """
+
+    location: Array
+    scale: Array
 
     def _moments(self) -> tuple[Array, Array]:
         if isinstance(elementwise(self.site), transforms.IdentityTransform):
@@ -139,8 +157,7 @@ class NormalMarginal(eqx.Module):
 
     def quantile(self, level: float | Array) -> Array:
         """Value `(*batch, *site.shape)` below which the site lies with probability `level`."""
-        upward = rising(elementwise(self.site))
-        return self._at(ndtri(jnp.asarray(level if upward else 1.0 - level, self.location.dtype)))
+        return self._at(ndtri(self._below(level, self.location.dtype)))
 
     def log_prob(self, value: Array) -> Array:
         """Log density `(*batch)`."""
@@ -205,6 +222,16 @@ def colour(rows: Array, noise: Array) -> Array:
     size = noise.shape[-1]
     row = [rows[..., i * (i + 1) // 2 : (i + 1) * (i + 2) // 2] for i in range(size)]
     return jnp.stack([(row[i] * noise[..., : i + 1]).sum(-1) for i in range(size)], -1)
+
+
+def to_square(rows: Array, size: int) -> Array:
+    """Lower-triangular factors `(*batch, size, size)` from their rows, one after the other."""
+    return jnp.zeros((*rows.shape[:-1], size, size), rows.dtype).at[..., *np.tril_indices(size)].set(rows)
+
+
+def to_rows(factor: Array) -> Array:
+    """Rows, one after the other `(*batch, size (size + 1) / 2)`, of lower-triangular factors."""
+    return factor[..., *np.tril_indices(factor.shape[-1])]
 
 
 def log_volume(rows: Array, size: int) -> Array:

@@ -16,9 +16,10 @@ from jax import Array
 from numpyro import handlers
 from numpyro.distributions.distribution import Distribution
 
-from releo_jax.inference.checks import assess
+from releo_jax.inference.checks import checked
 from releo_jax.inference.chunks import MEMORY, over_chunks
 from releo_jax.inference.density import Target, read_target
+from releo_jax.inference.draws import systematic
 from releo_jax.inference.posterior import Posterior, quantile_name
 from releo_jax.inference.structure import Model, run
 from releo_jax.marginals import marginal
@@ -112,10 +113,9 @@ def fit_lut(
         diagnostics = {"effective_sample_size": jnp.asarray(size)}
         return TablePosterior(table, found, plate=plate, diagnostics=diagnostics)
 
-    posterior = invert(data, progress)
-    noticed = assess(target, data, posterior, invert, known, key=key_checks, reference=reference, memory=memory)
-    posterior.diagnostics = {**posterior.diagnostics, **noticed}
-    return posterior
+    return checked(
+        target, data, invert(data, progress), invert, known, key=key_checks, reference=reference, memory=memory
+    )
 
 
 class TablePosterior(Posterior):
@@ -307,10 +307,7 @@ def _resample(scores: Array, uniform: Array, draws: int) -> tuple[Array, Array]:
     """Entries in proportion to their weights, by one comb of equal teeth per pixel, and the effective sample size."""
     scores = jnp.where(jnp.isfinite(scores), scores, -jnp.inf)
     weights = jax.nn.softmax(scores, axis=-1)
-    cumulative = jnp.cumsum(weights, -1)
-    teeth = (jnp.arange(draws) + uniform[:, None]) / draws * cumulative[:, -1:]
-    chosen = jax.vmap(functools.partial(jnp.searchsorted, side="right"))(cumulative, teeth)
-    return jnp.minimum(chosen, scores.shape[-1] - 1), 1.0 / jnp.sum(weights**2, -1)
+    return systematic(weights, uniform, draws), 1.0 / jnp.sum(weights**2, -1)
 
 
 def _root_mean_square(seen: Array, mask: Array, simulated: Array) -> Array:

@@ -16,14 +16,13 @@ from jax.scipy.special import logsumexp, ndtr, ndtri
 from releo_jax.encoders.pixel import Constant
 from releo_jax.inference.heads import Head, factor_rows, find, row_entries, total_size
 from releo_jax.inference.laws import (
+    MappedMarginal,
     NormalMarginal,
     colour,
-    elementwise,
     from_vector,
     log_volume,
     normal_density,
     offsets,
-    rising,
     to_vector,
     whiten,
 )
@@ -33,30 +32,18 @@ _BISECTIONS = 32  # a bracket of a few deviations shrinks below single precision
 _APART = 0.5  # root mean square of the means of untrained components, in deviations of the prior
 
 
-class MixtureMarginal(eqx.Module):
+class MixtureMarginal(MappedMarginal):
     """Mixture of normals on the real line, mapped to the support of its site.
 
     Attributes:
-        site: whose value it is.
         log_weights: of the components `(*batch, component)`, normalised.
         location: `(*batch, component, site.size)`.
         rows: lower Cholesky factors of the covariances, row after row, `(*batch, component, ...)`.
     """
 
-    site: Site = eqx.field(static=True)
     log_weights: Array
     location: Array
     rows: Array
-
-    @property
-    def mean(self) -> Array:
-        """Expectation `(*batch, *site.shape)`."""
-        return self._moments()[0]
-
-    @property
-    def std(self) -> Array:
-        """Standard deviation `(*batch, *site.shape)`."""
-        return self._moments()[1]
 
     def _scale(self) -> Array:
         rows = [self.rows[..., row_entries([i])] for i in range(self.site.size)]
@@ -72,8 +59,7 @@ class MixtureMarginal(eqx.Module):
 
     def quantile(self, level: float | Array) -> Array:
         """Value `(*batch, *site.shape)` below which the site lies with probability `level`, by bisection."""
-        upward = rising(elementwise(self.site))
-        below = jnp.asarray(level if upward else 1.0 - level, self.location.dtype)
+        below = self._below(level, self.location.dtype)
         weights, scale = jnp.exp(self.log_weights)[..., None], self._scale()
         # The quantile of a mixture lies between those of its components.
         ends = self.location + scale * ndtri(below)

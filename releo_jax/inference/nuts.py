@@ -14,7 +14,7 @@ from jax import Array
 from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 from numpyro.infer import NUTS
 
-from releo_jax.inference.checks import assess
+from releo_jax.inference.checks import checked
 from releo_jax.inference.chunks import MEMORY, over_chunks
 from releo_jax.inference.density import Target, log_joint, log_prior, read_target, values_at
 from releo_jax.inference.draws import announce, check_number, from_draws
@@ -23,7 +23,7 @@ from releo_jax.inference.laws import from_vector, to_vector
 from releo_jax.inference.newton import best_starts
 from releo_jax.inference.posterior import DrawsPosterior
 from releo_jax.inference.structure import Model
-from releo_jax.observations import Observations, check_observations, take
+from releo_jax.observations import Observations, check_observations
 
 _TOGETHER = 64  # pixels whose chains run side by side: all of them wait for the longest trajectory
 _LEAPFROGS = 12  # of one draw, for the estimate of time
@@ -88,14 +88,15 @@ def fit_nuts(
     known = target.given(shared)
     key_chains, key_checks = jax.random.split(key)
     sampler = (warmup, draws, target_accept, max_tree_depth)
-    _announce(target, data, chains, warmup + draws)
+    work, steps = f"{chains} chains x {warmup + draws} steps", chains * (warmup + draws)
+    announce("fit_nuts", target, data, work, steps * _LEAPFROGS, _slope, _TOGETHER)
     if target.structure.shared and known is None:
         posterior = _jointly(target, data, key_chains, chains, sampler, memory)
         known = {site.name: posterior.mean[site.name] for site in target.structure.shared}
     else:
         posterior = _separately(target, data, key_chains, chains, sampler, known or {}, memory, progress)
     warn(posterior.diagnostics, chains * draws)
-    noticed = assess(
+    return checked(
         target,
         data,
         posterior,
@@ -105,8 +106,6 @@ def fit_nuts(
         reference=reference,
         memory=memory,
     )
-    posterior.diagnostics = {**posterior.diagnostics, **noticed}
-    return posterior
 
 
 def warn(diagnostics: Mapping[str, Array], draws: int) -> None:
@@ -162,20 +161,6 @@ def _separately(
     common = np.broadcast_to(np.asarray(shared), (vectors.shape[1], shared.size))
     noticed = diagnose(np.moveaxis(drawn, 0, 2), divergent.sum((1, 2)))
     return from_draws(target, data, vectors, common, diagnostics=noticed, memory=memory)
-
-
-def _announce(target: Target, data: Observations, chains: int, steps: int) -> None:
-    pixels = check_observations(data)
-    few = dict(take(data, slice(0, _TOGETHER)))
-    vectors = jnp.broadcast_to(jnp.asarray(target.location), (min(pixels, _TOGETHER), target.size))
-    shared = jnp.asarray(target.shared_location)
-    rounds = steps * chains * max(1.0, pixels / _TOGETHER)
-    announce(
-        "fit_nuts",
-        f"{pixels} pixels x {chains} chains x {steps} steps",
-        rounds * _LEAPFROGS,
-        lambda: _slope(target, few, vectors, shared),
-    )
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -11,14 +11,14 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from releo_jax.inference.flows import FlowShape, SplineFlow
 from releo_jax.inference.laws import DiagonalNormal, FullNormal, Law, TruncatedNormals
 from releo_jax.inference.lut import TablePosterior
 from releo_jax.inference.mixtures import NormalMixture
 from releo_jax.inference.posterior import DrawsPosterior, GuidePosterior, PointPosterior, Posterior
-from releo_jax.inference.storage import write
+from releo_jax.inference.storage import read_header, write
 from releo_jax.inference.structure import Model, Site, Structure, read_structure
 from releo_jax.observations import Observations
 
@@ -159,15 +159,6 @@ def _group(arrays: Mapping[str, np.ndarray], group: str) -> dict[str, Array]:
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()} if _KEY in metadata else {}
-    except SafetensorError as error:
-        raise ValueError(f"{os.fspath(path)}: expected a safetensors file, got {error}") from error
-    if _KEY not in metadata:
-        raise ValueError(f"{os.fspath(path)}: expected a file written by save_posterior, got another one")
-    header = json.loads(metadata[_KEY])
-    if header["version"] != _VERSION:
-        raise ValueError(f"{os.fspath(path)}: expected format version {_VERSION}, got {header['version']}; fit again")
-    return header, arrays
+    header = read_header(path, _KEY, _VERSION, writer="save_posterior", remedy="fit again")
+    with safe_open(path, framework="numpy") as file:
+        return header, {name: file.get_tensor(name) for name in file.keys()}

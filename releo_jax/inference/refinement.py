@@ -12,8 +12,8 @@ from jax import Array
 
 from releo_jax.inference.chunks import MEMORY, over_chunks
 from releo_jax.inference.density import Target, log_joint, read_target
-from releo_jax.inference.draws import from_draws
-from releo_jax.inference.laws import FullNormal, from_vector, of_pixels, to_vector
+from releo_jax.inference.draws import from_draws, systematic
+from releo_jax.inference.laws import FullNormal, from_vector, of_pixels, to_rows, to_vector
 from releo_jax.inference.newton import search
 from releo_jax.inference.posterior import DrawsPosterior, GuidePosterior
 from releo_jax.inference.svi import ascend
@@ -142,9 +142,7 @@ def _mean_and_rows(vectors: Array) -> tuple[Array, Array]:
     residual = vectors - mean
     exact = jax.lax.Precision.HIGHEST
     covariance = jnp.einsum("npi,npj->pij", residual, residual, precision=exact) / (vectors.shape[0] - 1)
-    size = vectors.shape[-1]
-    factor = jnp.linalg.cholesky(covariance + 1e-6 * jnp.eye(size))
-    return mean, factor[..., *np.tril_indices(size)]
+    return mean, to_rows(jnp.linalg.cholesky(covariance + 1e-6 * jnp.eye(vectors.shape[-1])))
 
 
 def _weighted(
@@ -203,7 +201,4 @@ def _weigh(target: Target, keep: int, shared: Array, pixels: Any) -> tuple[Array
     # No weight above sqrt(n) times the mean one: a few draws must not stand for all.
     cut = jax.nn.softmax(jnp.minimum(log_weights, evidence[:, None] + 0.5 * jnp.log(n)), -1)
     weights = jax.nn.softmax(log_weights, -1)
-    cumulative = jnp.cumsum(cut, -1)
-    teeth = (jnp.arange(keep) + uniform[:, None]) / keep * cumulative[:, -1:]
-    chosen = jax.vmap(lambda c, t: jnp.searchsorted(c, t, side="right"))(cumulative, teeth)
-    return jnp.minimum(chosen, n - 1), 1.0 / jnp.sum(weights**2, -1), evidence
+    return systematic(cut, uniform, keep), 1.0 / jnp.sum(weights**2, -1), evidence

@@ -15,14 +15,14 @@ from blackjax.smc import extend_params, resampling
 from blackjax.smc.tempered import TemperedSMCState
 from jax import Array
 
-from releo_jax.inference.checks import assess
+from releo_jax.inference.checks import checked
 from releo_jax.inference.chunks import MEMORY, chunk, fitted, pixel_bar
 from releo_jax.inference.density import Target, log_joint, log_likelihood, log_prior, read_target, values_at
 from releo_jax.inference.draws import announce, check_number, from_draws
 from releo_jax.inference.laws import from_vector, to_vector
 from releo_jax.inference.posterior import DrawsPosterior
 from releo_jax.inference.structure import Model, draw_prior
-from releo_jax.observations import Observations, check_observations, take
+from releo_jax.observations import Observations, check_observations
 
 _STAGES = 60  # at most; each halves the effective sample size at worst
 _USUAL = 12  # for the estimate of time
@@ -84,21 +84,10 @@ def fit_smc(
     def invert(data: Observations, progress: bool = False) -> DrawsPosterior:
         return _temper(target, data, fixed, key_particles, particles, moves, memory, progress)
 
-    _announce(target, data, particles, moves)
-    posterior = invert(data, progress)
-    noticed = assess(target, data, posterior, invert, known or {}, key=key_checks, reference=reference, memory=memory)
-    posterior.diagnostics = {**posterior.diagnostics, **noticed}
-    return posterior
-
-
-def _announce(target: Target, data: Observations, particles: int, moves: int) -> None:
-    pixels = check_observations(data)
-    few = dict(take(data, slice(0, _TOGETHER)))
-    vectors = jnp.broadcast_to(jnp.asarray(target.location), (min(pixels, _TOGETHER), target.size))
-    shared = jnp.asarray(target.shared_location)
-    rounds = particles * (moves + 2) * _USUAL * max(1.0, pixels / _TOGETHER)
-    announce(
-        "fit_smc", f"{pixels} pixels x {particles} particles", rounds, lambda: _density(target, few, vectors, shared)
+    evaluations = particles * (moves + 2) * _USUAL
+    announce("fit_smc", target, data, f"{particles} particles", evaluations, _density, _TOGETHER)
+    return checked(
+        target, data, invert(data, progress), invert, known or {}, key=key_checks, reference=reference, memory=memory
     )
 
 

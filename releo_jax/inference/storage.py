@@ -59,21 +59,28 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Any], metadata: Map
         beside.unlink(missing_ok=True)
 
 
-def _header(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_header(path: str | os.PathLike[str], key: str, version: int, *, writer: str, remedy: str) -> dict[str, Any]:
+    """What a file says of itself under a key of its metadata.
+
+    Raises:
+        ValueError: not a safetensors file, not one that `writer` wrote, or of another version.
+    """
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{os.fspath(path)}: expected a safetensors file, got {error}") from error
-    if _KEY not in metadata:
-        raise ValueError(f"{os.fspath(path)}: expected a file written by AmortizedPosterior.save, got another one")
-    header = json.loads(metadata[_KEY])
-    if header["version"] != _VERSION:
-        raise ValueError(
-            f"{os.fspath(path)}: expected format version {_VERSION}, got {header['version']}; train again, or install "
-            "the version of releo-jax that wrote it"
-        )
+    if key not in metadata:
+        raise ValueError(f"{os.fspath(path)}: expected a file written by {writer}, got another one")
+    header: dict[str, Any] = json.loads(metadata[key])
+    if header["version"] != version:
+        raise ValueError(f"{os.fspath(path)}: expected format version {version}, got {header['version']}; {remedy}")
     return header
+
+
+def _header(path: str | os.PathLike[str]) -> dict[str, Any]:
+    remedy = "train again, or install the version of releo-jax that wrote it"
+    return read_header(path, _KEY, _VERSION, writer="AmortizedPosterior.save", remedy=remedy)
 
 
 def read_options(path: str | os.PathLike[str]) -> dict[str, Any]:

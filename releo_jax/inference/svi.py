@@ -12,11 +12,11 @@ import numpy as np
 import optax
 from jax import Array
 
-from releo_jax.inference.checks import assess
+from releo_jax.inference.checks import checked
 from releo_jax.inference.chunks import MEMORY, chunk, fitted, pixel_bar
 from releo_jax.inference.density import Target, log_joint
 from releo_jax.inference.laplace import begin
-from releo_jax.inference.laws import FullNormal, from_vector, to_vector
+from releo_jax.inference.laws import FullNormal, from_vector, to_rows, to_square, to_vector
 from releo_jax.inference.posterior import GuidePosterior
 from releo_jax.inference.structure import Model
 from releo_jax.observations import Observations
@@ -77,10 +77,9 @@ def fit_svi(
         here = (modes.vector, modes.rows, start.law)
         return ascend(target, data, *here, key=key_ascent, progress=progress, description="fit_svi", **how)
 
-    posterior = invert(data, progress)
-    noticed = assess(target, data, posterior, invert, start.known, key=key_checks, reference=reference, memory=memory)
-    posterior.diagnostics = {**posterior.diagnostics, **noticed}
-    return posterior
+    return checked(
+        target, data, invert(data, progress), invert, start.known, key=key_checks, reference=reference, memory=memory
+    )
 
 
 class _State(NamedTuple):
@@ -141,26 +140,17 @@ def ascend(
     )
 
 
-@functools.cache
-def _triangle(size: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.tril_indices(size)
-
-
-def _square(rows: Array, size: int) -> Array:
-    return jnp.zeros((*rows.shape[:-1], size, size), rows.dtype).at[..., *_triangle(size)].set(rows)
-
-
 def _law(target: Target, location: Array, rows: Array, state: Any) -> FullNormal:
     """The starting law moved by the state: its diagonal on a logarithmic scale."""
     size = location.shape[-1]
-    moved = _square(state[1], size)
+    moved = to_square(state[1], size)
     diagonal = jnp.diagonal(moved, axis1=-2, axis2=-1)
     inner = moved + (jnp.exp(diagonal) - diagonal)[..., None] * jnp.eye(size)
-    outer = _square(rows, size)
+    outer = to_square(rows, size)
     exact = jax.lax.Precision.HIGHEST
     factor = jnp.matmul(outer, inner, precision=exact)
     at = location + jnp.matmul(outer, state[0][..., None], precision=exact)[..., 0]
-    return FullNormal(target.structure.local, at, factor[..., *_triangle(size)])
+    return FullNormal(target.structure.local, at, to_rows(factor))
 
 
 def _bounds(
@@ -170,7 +160,7 @@ def _bounds(
     size, sites = law.location.shape[-1], target.structure.local
     keys = jax.vmap(functools.partial(jax.random.fold_in, key))(index)
     noise = jax.vmap(lambda key: jax.random.normal(key, (particles, size)), out_axes=1)(keys)
-    factor = _square(law.rows, size)
+    factor = to_square(law.rows, size)
     exact = jax.lax.Precision.HIGHEST
     vectors = law.location + jnp.einsum("pij,npj->npi", factor, noise, precision=exact)
     fixed = jax.lax.stop_gradient(law)

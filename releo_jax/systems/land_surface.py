@@ -39,6 +39,7 @@ from physics import (
 )
 from releo_jax import priors
 from releo_jax.inference.structure import Model
+from releo_jax.noise import common_gain, learned_noise
 from releo_jax.observations import Observations, SingleDate, observe
 from releo_jax.priors import Published, sample_params
 
@@ -72,15 +73,15 @@ class ReflectanceError(NamedTuple):
 
     def law(self, bands: Array, noise: Array, centres: np.ndarray) -> Distribution:
         """Joint law of the observed bands `(*batch, band)` around modelled ones; `noise` `(band,)`."""
-        position = np.log(np.asarray(centres, np.float64))
-        position = (position - position.mean()) / (position.max() - position.min())
-        factors = [
-            self.gain * bands,
-            self.tilt * position.astype(np.float32) * bands,
-            jnp.full_like(bands, self.offset),
-        ]
-        diagonal = (self.relative * bands) ** 2 + noise**2
-        return dist.LowRankMultivariateNormal(bands, jnp.stack(factors, axis=-1), diagonal)
+        return common_gain(
+            bands,
+            noise,
+            wavelengths=centres,
+            gain=self.gain,
+            tilt=self.tilt,
+            offset=self.offset,
+            relative=self.relative,
+        )
 
 
 def vegetated_fraction(ground_mixing: Array, leaf_area_index: Array) -> Array:
@@ -116,9 +117,7 @@ def land_surface(
     def model(data: Observations) -> None:
         record = data[RECORD]
         assert isinstance(record, SingleDate)
-        noise = numpyro.sample(
-            "noise", dist.LogNormal(np.log(error.noise), error.noise_spread).expand([len(sensor.bands)]).to_event(1)
-        )
+        noise = learned_noise("noise", bands=len(sensor.bands), median=error.noise, spread=error.noise_spread)
         with numpyro.plate("pixel", record.values.shape[0]):
             canopy = sample_params(Canopy, prior=prior.canopy)
             leaf = sample_params(Leaf, prior=prior.leaf, fixed={"anthocyanins": jnp.zeros(())})

@@ -20,7 +20,7 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from releo_jax.benchmarking.inversion.around import STARTS, FlowAround, NewtonEncoder
+from releo_jax.benchmarking.inversion.newton_flow import STARTS, FlowAround, NewtonEncoder
 from releo_jax.benchmarking.inversion.tasks import Task
 from releo_jax.encoders import PixelEncoder
 from releo_jax.inference import (
@@ -223,44 +223,41 @@ def _train(
     )
 
 
-def _amortized(family: str, *, newton: int = 0, **options: Any) -> Algorithm:
-    def make(task: Task, budget: Budget, key: Array) -> Inverter:
-        guide, seconds = train(task, budget, key, family, newton=newton, **options)
-        size = task.target.size
-        return Inverter(
-            lambda data, key: guide(data),
-            simulations=budget.simulations,
-            # Values at the points to start from, values and one slope for each unknown at each step.
-            per_pixel=lambda _: STARTS + (newton + 1) * (size + 1) if newton else 0.0,
-            amortized=True,
-            training_seconds=seconds,
-        )
-
-    return make
+def _amortized(task: Task, budget: Budget, key: Array, family: str, *, newton: int = 0, **options: Any) -> Inverter:
+    guide, seconds = train(task, budget, key, family, newton=newton, **options)
+    # Values at the points to start from, values and one slope for each unknown at each step.
+    spent = STARTS + (newton + 1) * (task.target.size + 1) if newton else 0.0
+    return Inverter(
+        lambda data, key: guide(data),
+        simulations=budget.simulations,
+        per_pixel=lambda _: spent,
+        amortized=True,
+        training_seconds=seconds,
+    )
 
 
 @algorithm
 def full_covariance(task: Task, budget: Budget, key: Array) -> Inverter:
     """Amortised, a multivariate normal on the real line."""
-    return _amortized("full_covariance")(task, budget, key)
+    return _amortized(task, budget, key, "full_covariance")
 
 
 @algorithm
 def mixture(task: Task, budget: Budget, key: Array) -> Inverter:
     """Amortised, a mixture of eight multivariate normals on the real line."""
-    return _amortized("mixture", components=8)(task, budget, key)
+    return _amortized(task, budget, key, "mixture", components=8)
 
 
 @algorithm
 def flow(task: Task, budget: Budget, key: Array) -> Inverter:
     """Amortised, a multivariate normal bent by splines."""
-    return _amortized("flow")(task, budget, key)
+    return _amortized(task, budget, key, "flow")
 
 
 @algorithm
 def newton_flow(task: Task, budget: Budget, key: Array) -> Inverter:
     """Amortised, a flow around the normal law that six Newton steps arrive at: for simulators that cost little."""
-    return _amortized("flow", newton=6)(task, budget, key)
+    return _amortized(task, budget, key, "flow", newton=6)
 
 
 @algorithm
