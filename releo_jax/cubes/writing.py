@@ -78,6 +78,10 @@ def write_cube(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
             sizes = {"y": min(256, variable.sizes["y"]), "x": min(256, variable.sizes["x"])}
             chunks = tuple(sizes.get(str(dim), 1) for dim in variable.dims)
             encoding[name].update(zlib=True, complevel=1, shuffle=True, chunksizes=chunks)
+    if kind == ".nc":
+        # As characters: where a file with strings of variable length is opened twice in one process, HDF5 crashes
+        # (netcdf4-python issue 1444).
+        encoding |= {name: {"dtype": "S1"} for name, v in dataset.variables.items() if v.dtype.kind in "OUT"}
     with replacing(path) as temporary, writing(path):
         if kind == ".nc":
             dataset.to_netcdf(temporary, engine="netcdf4", encoding=encoding)

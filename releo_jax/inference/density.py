@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -108,7 +109,7 @@ def prior_moments(model: Model, structure: Structure, example: Observations) -> 
     runs = batch * -(-_PRIOR_DRAWS // (batch * check_observations(few)))
     local, shared, finite = _simulate(model, structure, runs, batch, dict(few))
     for name, whole in jax.device_get(finite).items():
-        _check_predictions(name, whole.reshape(-1, whole.shape[-1]))
+        _check_predictions(name, whole)
     return (*_mean_and_std(local), *_mean_and_std(shared))
 
 
@@ -124,8 +125,11 @@ def _simulate(
         finite = {name: jnp.isfinite(data[name].values) for name in structure.observed}
         return _vectors(structure.local, values), _vectors(structure.shared, values), finite
 
-    local, shared, finite = jax.lax.map(draw, jax.random.split(jax.random.key(0), runs), batch_size=batch)
-    return local.reshape(-1, local.shape[-1]), shared, finite
+    # Not the batch_size of `map`: it fails for vectors of no size, which a model without global sites has.
+    keys = jax.random.split(jax.random.key(0), (runs // batch, batch))
+    draws = jax.lax.map(jax.vmap(draw), keys)
+    # Sizes in full: a vector without elements does not tell how many there are.
+    return jax.tree.map(lambda x: x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), draws)
 
 
 def _check_predictions(name: str, finite: np.ndarray) -> None:

@@ -56,7 +56,10 @@ def test_every_image_gives_the_same_map_on_its_grid(scenes, tmp_path, name, suff
     if name == "scene.SAFE":
         words += ["--resolution", "10"]
     assert main(words) == 0
-    found, scene = open_result(output), xr.open_dataset(scenes / "scene.nc", decode_coords="all")
+    with xr.open_dataset(scenes / "scene.nc", decode_coords="all") as file:
+        scene = file.load()
+    with open_result(output) as file:
+        found = file.load()
     assert found.rio.crs == scene.rio.crs
     np.testing.assert_allclose(found["x"], scene["x"])
     np.testing.assert_allclose(found["y"], scene["y"])

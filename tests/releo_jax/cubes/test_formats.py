@@ -1,5 +1,6 @@
 """What is written in a format is what is read from it."""
 
+import netCDF4
 import numpy as np
 import pytest
 import rasterio
@@ -52,6 +53,14 @@ def test_series_round_trip(new_cube, tmp_path, suffix):
     series = new_cube(times=3)
     write_cube(series, tmp_path / f"series.{suffix}")
     assert_same(open_cube(tmp_path / f"series.{suffix}"), series)
+
+
+def test_netcdf_holds_no_strings_of_variable_length(cube, tmp_path):
+    # HDF5 crashes where such a file is opened twice in one process, as notebooks do.
+    write_cube(cube, tmp_path / "image.nc")
+    with netCDF4.Dataset(tmp_path / "image.nc") as file:
+        assert "band" in file.variables
+        assert not [name for name, variable in file.variables.items() if variable.dtype is str]
 
 
 def test_60_m_bands_and_partial_blocks_round_trip_through_safe(new_cube, tmp_path):
