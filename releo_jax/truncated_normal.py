@@ -141,6 +141,11 @@ def piece(loc: Array, scale: Array, low: Array, high: Array, reference: Array) -
     )
 
 
+def _sides(loc: Array, scale: Array, low: Array, high: Array, value: Array) -> tuple[Piece, Piece]:
+    """The pieces below and above a value, scaled to one there."""
+    return piece(loc, scale, low, value, value), piece(loc, scale, value, high, value)
+
+
 @_jit
 def log_density(value: Array, loc: Array, scale: Array, low: Array, high: Array) -> Array:
     """log p(value); -inf outside the interval."""
@@ -302,15 +307,18 @@ def _quantile(q: Array, loc: Array, scale: Array, low: Array, high: Array) -> Ar
     safe = jnp.clip(q, jnp.finfo(q.dtype).tiny, 1.0 - 0.5 * jnp.finfo(q.dtype).eps)
     target = jnp.log(safe) - jnp.log1p(-safe)
     value = jnp.clip(_first_guess(safe, loc, scale, low, high), smallest, largest)
-    for _ in range(_RULES[np.dtype(q.dtype)][2]):
-        below = piece(loc, scale, low, value, value)
-        above = piece(loc, scale, value, high, value)
+
+    def step(_: int, value: Array) -> Array:
+        below, above = _sides(loc, scale, low, high, value)
         excess = below.log_mass - above.log_mass - target
         down, up = jnp.exp(-below.log_mass), jnp.exp(-above.log_mass)  # slopes of the two logarithms
         newton = excess / (down + up)
         halley = newton / jnp.maximum(1.0 - 0.5 * newton * (up - down - (value - loc) / scale**2), 0.5)
         # Half way to the end at most.
-        value = _alone(jnp.clip(value - halley, 0.5 * (value + smallest), 0.5 * (value + largest)))
+        return jnp.clip(value - halley, 0.5 * (value + smallest), 0.5 * (value + largest))
+
+    # A loop, for what is written out is compiled again for every step of every site.
+    value = jax.lax.fori_loop(0, _RULES[np.dtype(q.dtype)][2], step, value)
     value = jnp.where(q <= 0.0, smallest, jnp.where(q >= 1.0, largest, value))
     return jnp.clip(value, smallest, largest) + 0.0 * (q + loc + scale)  # NaN stays NaN
 
@@ -324,8 +332,7 @@ def _quantile_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tu
     """
     q, loc, scale, low, high = primals
     value = _quantile(q, loc, scale, low, high)
-    below = piece(loc, scale, low, value, value)
-    above = piece(loc, scale, value, high, value)
+    below, above = _sides(loc, scale, low, high, value)
     whole = below.mass + above.mass
     weight = below.mass * (above.mass / whole)
     first = above.first - below.first
