@@ -13,7 +13,6 @@ PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13 python; d
 	if "$$name" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo "$$name"; break; fi; done)
 WORKERS ?= 2
 PYTEST ?=
-IMAGES := tests/releo_jax/cubes tests/releo_jax/test_maps.py tests/releo_jax/test_cli.py
 
 export JAX_PLATFORMS ?= cpu
 export MPLBACKEND ?= Agg
@@ -43,10 +42,7 @@ demo: $(VENV)/.stamp-run  ## Simulates a scene, inverts it, draws and scores the
 	$(BIN)/releo score $(DEMO)/maps.nc $(DEMO)/scene.nc
 
 test: $(VENV)/.stamp-test  ## Runs the whole test suite (PYTEST="-k leaf" narrows it)
-	@# Apart: in processes that had run hundreds of other tests, the NetCDF library has crashed on opening a file.
-	for part in "$(IMAGES)" "tests $(IMAGES:%=--ignore=%)"; do \
-		$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations 10 $(PYTEST) $$part || [ $$? -eq 5 ]; \
-	done
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations 10 $(PYTEST)
 
 lint: $(VENV)/.stamp-dev  ## Checks style and formatting
 	$(BIN)/ruff check .
