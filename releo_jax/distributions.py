@@ -117,7 +117,10 @@ class TruncatedNormal(_OnInterval):
 
     def icdf(self, q: ArrayLike) -> Array:
         """Value below which the law has probability `q`, strictly inside the interval."""
-        return arithmetic.quantile(*arithmetic.promote(q, self.loc, self.scale, self.low, self.high))
+        parameters = (self.loc, self.scale, self.low, self.high)
+        if arithmetic.is_central(*parameters):
+            return arithmetic.central_quantile(jnp.asarray(q), *parameters)
+        return arithmetic.quantile(*arithmetic.promote(q, *parameters))
 
     def cdf(self, value: ArrayLike) -> Array:
         """Probability of values up to `value`."""
@@ -126,7 +129,7 @@ class TruncatedNormal(_OnInterval):
     @validate_sample
     def log_prob(self, value: ArrayLike, intermediates: object = None) -> Array:
         """Log density; -inf outside the interval."""
-        return arithmetic.log_density(*arithmetic.promote(value, self.loc, self.scale, self.low, self.high))
+        return arithmetic.log_density(*arithmetic.typed(value, self.loc, self.scale, self.low, self.high))
 
     @property
     def mean(self) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -107,6 +108,7 @@ def search(
     return Modes(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))
 
 
+@functools.partial(jax.jit, static_argnums=(0, 4))
 def few_steps(target: Target, data: Observations, starts: Array, shared: Array, steps: int) -> tuple[Array, Array]:
     """Normal laws that a few steps arrive at, for use inside a compiled program.
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
+from flax import nnx
 
 from releo_jax.benchmarking import inversion
 from releo_jax.benchmarking.inversion import (
@@ -29,6 +30,7 @@ from releo_jax.benchmarking.inversion import (
     save_references,
     task,
 )
+from releo_jax.benchmarking.inversion.newton_flow import NewtonEncoder
 from releo_jax.observations import SingleDate, observe
 
 
@@ -116,6 +118,16 @@ def test_a_twin_is_inverted_by_the_model_that_did_not_make_it(weighing):
     row = measure("weighing_misspecified", "exact", "tiny")
     # the posterior's mean is half of the reading, hence one too high
     assert not row.calibrated and row.coverage < 0.7 and row.c2st == () and np.isnan(row.mean_c2st)
+
+
+def test_a_guide_that_takes_newton_steps_knows_a_normal_posterior_untrained(weighing):
+    problem = get_task("weighing")
+    _, data = problem.simulate(jax.random.key(0), 50)
+    encoder = NewtonEncoder(problem.target, data, steps=4, width=8, depth=1, rngs=nnx.Rngs(0))
+    mean, factor = encoder(data)[:, :2].T
+    # A pixel rests after a step that promised less than 0.005 in log density.
+    np.testing.assert_allclose(mean, Exact(data).mean, atol=1e-3 * Exact(data).std)
+    np.testing.assert_allclose(factor, Exact(data).std, rtol=1e-5)
 
 
 def test_references_come_back_from_their_file_and_refuse_other_observations(weighing, tmp_path):
