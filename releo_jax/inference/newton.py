@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -108,41 +107,6 @@ def search(
     return Modes(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 4))
-def few_steps(target: Target, data: Observations, starts: Array, shared: Array, steps: int) -> tuple[Array, Array]:
-    """Normal laws that a few steps arrive at, for use inside a compiled program.
-
-    Args:
-        target: the model.
-        data: observations.
-        starts: vectors `(start, size)`; every pixel begins at the most probable of them.
-        shared: global vector `(size,)`.
-        steps: always so many.
-
-    Returns:
-        Means `(pixel, size)` and factors of the covariance, row after row `(pixel, size (size + 1) / 2)`.
-    """
-    state = _first_state(_best_start(target, (starts, shared), data), jnp)
-    for _ in range(steps + 1):
-        state = _step(target, True, shared, (data, state))
-    law = _conclude(target, (), (state.vector, state.at))
-    return law.vector, law.rows
-
-
-def _first_state(first: Any, library: Any) -> _State:
-    """At vectors `(pixel, size)` of numpy or jax.numpy, as the library says.
-
-    Nothing is known there: the first step has length 0, and where it arrives is taken as it is.
-    """
-    pixels, size = first.shape
-    unknown = curvature.Expansion(
-        library.full(pixels, np.inf, first.dtype),
-        library.zeros_like(first),
-        library.tile(library.eye(size, dtype=first.dtype), (pixels, 1, 1)),
-    )
-    return _State(first, unknown, library.full(pixels, 1e-2, first.dtype), library.zeros(pixels, bool))
-
-
 def _climb(
     target: Target,
     data: Observations,
@@ -153,7 +117,16 @@ def _climb(
     memory: int,
     description: str,
 ) -> _State:
-    state = _first_state(first.copy(), np)
+    pixels, size = first.shape
+    # Nothing is known at the start: the first step has length 0, and where it arrives is taken as it is.
+    unknown: Any = (
+        np.full(pixels, np.inf, first.dtype),
+        np.zeros_like(first),
+        np.tile(np.eye(size, dtype=first.dtype), (pixels, 1, 1)),
+    )
+    state = _State(
+        first.copy(), curvature.Expansion(*unknown), np.full(pixels, 1e-2, first.dtype), np.zeros(pixels, bool)
+    )
     step, width = fitted(_step, (target, volume), shared, (data, state), memory=memory, description=description)
     for _ in range(0, steps + 1, _BURST):
         active = np.flatnonzero(~state.done)
