@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections.abc import Iterator
 
 import pytest
 
@@ -35,3 +36,15 @@ def data_dir() -> pathlib.Path:
     if not folder.is_dir():
         raise FileNotFoundError(f"expected RELEO_DATA_DIR to name a folder, got {_DATA}; correct or unset it")
     return folder
+
+
+@pytest.fixture(scope="module")
+def compiled_quickly() -> Iterator[None]:
+    """For a module whose programs are large and run once: XLA optimises less, and no other module gets its programs."""
+    import jax  # not before the environment is set
+
+    jax.clear_caches()
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()
