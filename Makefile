@@ -42,6 +42,7 @@ demo: $(VENV)/.stamp-run  ## Simulates a scene, inverts it, draws and scores the
 	$(BIN)/releo score $(DEMO)/maps.nc $(DEMO)/scene.nc
 
 test: $(VENV)/.stamp-test  ## Runs the whole test suite (PYTEST="-k leaf" narrows it)
+	@# In their order, the file that takes longest is not the last one.
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10 $(PYTEST)
 
 lint: $(VENV)/.stamp-dev  ## Checks style and formatting

@@ -106,7 +106,8 @@ class TruncatedNormal(_OnInterval):
         Draws, moments and divergences have nearly the relative precision of their type (1e-6 in float32, their
         gradients 1e-5) for locations up to 1e4 interval widths outside and every ratio of scale and interval; more is
         lost only where the rounding of the arguments costs more, as in a law narrower than the spacing of numbers at
-        its location. Gradients of draws are those of the implicit reparameterisation.
+        its location. Draws of one law with known parameters near its interval are right within 1e-6 of its deviation
+        (`truncated_normal.central_quantile`). Gradients of draws are those of the implicit reparameterisation.
 
     Raises:
         ValueError: bounds that are not finite or not in order.
@@ -119,7 +120,7 @@ class TruncatedNormal(_OnInterval):
         """Value below which the law has probability `q`, strictly inside the interval."""
         parameters = (self.loc, self.scale, self.low, self.high)
         if arithmetic.is_central(*parameters):
-            return arithmetic.central_quantile(jnp.asarray(q), *parameters)
+            return arithmetic.central_quantile(*arithmetic.typed(q, *parameters))
         return arithmetic.quantile(*arithmetic.promote(q, *parameters))
 
     def cdf(self, value: ArrayLike) -> Array:

@@ -154,7 +154,12 @@ def _sides(loc: Array, scale: Array, low: Array, high: Array, value: Array) -> t
 
 @_jit
 def log_density(value: Array, loc: Array, scale: Array, low: Array, high: Array) -> Array:
-    """log p(value); -inf outside the interval. The mass is integrated in the shape of the parameters."""
+    """log p(value); -inf outside the interval.
+
+    Args:
+        value: `(*batch)`.
+        loc, scale, low, high: of any shape that broadcasts to it; the mass is integrated in theirs.
+    """
     mode = _mode(loc, low, high)
     outside = (value < low) | (value > high)
     value = jnp.where(outside, mode, value)  # no overflow, whose derivative would be NaN
@@ -308,13 +313,14 @@ def quantile(q: Array, loc: Array, scale: Array, low: Array, high: Array) -> Arr
 
 
 def is_central(loc: Any, scale: Any, low: Any, high: Any) -> bool:
-    """Whether `central_quantile` holds for a law: parameters are known, the location is near, the interval not small.
+    """Whether `central_quantile` holds: one law of known parameters, as those of most priors, near its interval.
 
-    So are the laws of most priors.
+    Many laws at once do not ask, so that what is found for one never depends on the others.
     """
-    if any(isinstance(value, jax.core.Tracer) for value in (loc, scale, low, high)):
+    parameters = (loc, scale, low, high)
+    if any(isinstance(value, jax.core.Tracer) or np.size(value) != 1 for value in parameters):
         return False
-    a, b = _standardised_ends(loc, scale, low, high)
+    a, b = _standardised_ends(*parameters)
     return bool(np.all((a <= 1.5) & (b >= -1.5) & (b - a >= 0.5)))
 
 
@@ -323,27 +329,47 @@ def _standardised_ends(loc: Any, scale: Any, low: Any, high: Any) -> tuple[np.nd
     return (low - loc) / scale, (high - loc) / scale
 
 
-def central_quantile(q: Array, loc: Any, scale: Any, low: Any, high: Any) -> Array:
-    """`quantile` in closed form, for laws that are central: within a few roundings of the deviation, and quickly.
+def central_quantile(q: Array, loc: Array, scale: Array, low: Array, high: Array) -> Array:
+    """`quantile` in closed form, for one law that is central; quick to compile and to run.
 
-    The probabilities of both ends are constants, in double precision; the smaller of the two tails is inverted.
+    The probabilities p below and above both ends are constants, in double precision; the smaller tail is inverted.
+
+    Args:
+        q: probability `(*batch)`, 0 to 1; all arguments of one dtype.
+        loc, scale, low, high: as for `quantile`, of one element each.
+
+    Equation:
+        x = loc + scale z, Phi(z) = (1 - q) Phi(a) + q Phi(b), a and b the standardised ends
+
+    Validity:
+        Within 1e-6 of the deviation of the law in float32 for `is_central`.
     """
+    smallest, largest = edges(low, high)
     a, b = _standardised_ends(loc, scale, low, high)
-    (q,) = typed(q)
-    safe = jnp.clip(q, jnp.finfo(q.dtype).tiny, 1.0 - 0.5 * jnp.finfo(q.dtype).eps)
+    safe = _inside(q)
     left, right = (
         (1.0 - safe) * jnp.asarray(at_low, q.dtype) + safe * jnp.asarray(at_high, q.dtype)
         for at_low, at_high in ((special.ndtr(a), special.ndtr(b)), (special.ndtr(-a), special.ndtr(-b)))
     )
     standardised = jnp.where(left < right, 1.0, -1.0) * ndtri(jnp.minimum(left, right))
-    _, loc, scale, low, high = typed(q, loc, scale, low, high)
-    return jnp.clip(loc + scale * standardised, *edges(low, high))
+    return _bounded(loc + scale * standardised, q, smallest, largest)
+
+
+def _inside(q: Array) -> Array:
+    """The probability, neither 0 nor 1."""
+    return jnp.clip(q, jnp.finfo(q.dtype).tiny, 1.0 - 0.5 * jnp.finfo(q.dtype).eps)
+
+
+def _bounded(value: Array, q: Array, smallest: Array, largest: Array) -> Array:
+    """Values within the edges, and at them for probabilities 0 and 1."""
+    value = jnp.where(q <= 0.0, smallest, jnp.where(q >= 1.0, largest, value))
+    return jnp.clip(value, smallest, largest)
 
 
 @jax.custom_jvp
 def _quantile(q: Array, loc: Array, scale: Array, low: Array, high: Array) -> Array:
     smallest, largest = edges(low, high)
-    safe = jnp.clip(q, jnp.finfo(q.dtype).tiny, 1.0 - 0.5 * jnp.finfo(q.dtype).eps)
+    safe = _inside(q)
     target = jnp.log(safe) - jnp.log1p(-safe)
     value = jnp.clip(_first_guess(safe, loc, scale, low, high), smallest, largest)
 
@@ -358,8 +384,7 @@ def _quantile(q: Array, loc: Array, scale: Array, low: Array, high: Array) -> Ar
 
     # A loop, for what is written out is compiled again for every step of every site.
     value = jax.lax.fori_loop(0, _RULES[np.dtype(q.dtype)][2], step, value)
-    value = jnp.where(q <= 0.0, smallest, jnp.where(q >= 1.0, largest, value))
-    return jnp.clip(value, smallest, largest) + 0.0 * (q + loc + scale)  # NaN stays NaN
+    return _bounded(value, q, smallest, largest) + 0.0 * (q + loc + scale)  # NaN stays NaN
 
 
 @_quantile.defjvp

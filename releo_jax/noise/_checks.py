@@ -13,11 +13,13 @@ from numpyro.distributions.distribution import Distribution
 
 
 def check_mean(function: str, mean: Any) -> None:
+    """Raises ValueError unless the simulated bands have an axis `(*batch, band)`."""
     if jnp.ndim(mean) < 1:
         raise ValueError(f"{function}: expected simulated bands (*batch, band), got a number; put the bands last")
 
 
 def check_shape(function: str, name: str, value: Array, shape: tuple[int, ...]) -> None:
+    """Raises ValueError unless a value broadcasts to the bands, of that shape `(*batch, band)`."""
     try:
         fits = jnp.broadcast_shapes(value.shape, shape) == shape
     except ValueError:
@@ -36,6 +38,7 @@ def spread_of(function: str, name: str, value: Any, mean: Array, *, positive: bo
 
 
 def check_positive(function: str, name: str, value: Any) -> Any:
+    """The value; raises ValueError, outside `jit`, unless all of it is finite and positive."""
     return _checked(function, name, value, "above 0", float(np.finfo(np.float32).tiny))
 
 
@@ -51,11 +54,13 @@ def _checked(function: str, name: str, value: Any, wanted: str, least: float) ->
 
 
 def of_bands(function: str, name: str, value: Any, bands: int) -> Array:
+    """A positive number or `(band,)` as an array; raises ValueError where it is neither."""
     check_shape(function, name, jnp.asarray(value), (bands,))
     return jnp.asarray(check_positive(function, name, value))
 
 
 def log_wavelengths(function: str, wavelengths: Any, bands: int | None) -> np.ndarray:
+    """Logarithms of centres in nm `(band,)`; raises ValueError unless positive, one for each band if given."""
     centres = np.asarray(wavelengths, np.float64)
     if centres.ndim != 1 or bands not in (None, centres.size):
         raise ValueError(
@@ -70,6 +75,7 @@ def log_wavelengths(function: str, wavelengths: Any, bands: int | None) -> np.nd
 
 
 def global_site(name: str, law: Distribution, shape: tuple[int, ...]) -> Array:
+    """Samples a site of that shape; raises ValueError inside the plate, which would make it one per pixel."""
     value = numpyro.sample(name, law)
     if jnp.shape(value) != shape:
         raise ValueError(
@@ -80,4 +86,5 @@ def global_site(name: str, law: Distribution, shape: tuple[int, ...]) -> Array:
 
 
 def is_zero(value: Any) -> bool:
+    """Whether a value is the number 0, which says that a term is absent; an array of zeros is a value like others."""
     return isinstance(value, int | float) and value == 0

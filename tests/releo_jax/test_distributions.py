@@ -12,6 +12,7 @@ from numpyro import handlers
 from numpyro.distributions.kl import kl_divergence
 from scipy import special, stats
 
+from releo_jax import truncated_normal as arithmetic
 from releo_jax.distributions import LogitNormal, TruncatedNormal
 
 # (loc, scale) on 0 to 1: inside, nearly uniform, narrow, at an end, outside on both sides by up to 1000 widths.
@@ -131,6 +132,23 @@ def test_quantiles_invert_the_distribution_function(loc, scale):
     single = TruncatedNormal(jnp.float32(loc), jnp.float32(scale), low=0.0, high=1.0).icdf(levels.astype(np.float32))
     # Two roundings of the value, or 1e-6 of its own size.
     assert np.all(np.abs(single - values) <= 1e-5 * deviation + 2e-7 * values)
+
+
+@pytest.mark.parametrize(("loc", "scale"), [(0.3, 0.2), (0.0, 0.5), (1.2, 0.3), (-0.1, 0.1), (0.5, 1.9), (0.0, 1e-4)])
+def test_one_central_law_has_the_quantiles_that_many_have(loc, scale):
+    law = TruncatedNormal(loc, scale, low=0.0, high=1.0)
+    assert arithmetic.is_central(law.loc, law.scale, law.low, law.high)
+    levels = jnp.asarray(np.r_[0.0, 1e-6, np.linspace(1e-3, 1.0 - 1e-3, 200), 1.0], jnp.float32)
+    # Not known before tracing: the general way.
+    general = jax.jit(lambda loc: TruncatedNormal(loc, scale, low=0.0, high=1.0).icdf(levels))(loc)
+    np.testing.assert_allclose(law.icdf(levels), general, rtol=0, atol=2e-6 * min(scale, 1.0))
+    slope = jax.vmap(jax.grad(law.icdf))(levels[2:-1])
+    np.testing.assert_allclose(slope, np.exp(-law.log_prob(law.icdf(levels[2:-1]))), rtol=1e-4)
+    assert np.isnan(law.icdf(jnp.float32(np.nan)))
+    assert 0.0 < law.icdf(jnp.float32(0.0)) and law.icdf(jnp.float32(1.0)) < 1.0
+    # A law far outside, one nearly uniform, and several at once take the general way.
+    for other in ((-3.0, 0.2), (0.5, 1e3), (np.array([0.3, 0.3]), 0.2)):
+        assert not arithmetic.is_central(*other, 0.0, 1.0)
 
 
 def test_ordinary_laws_are_those_of_scipy():
