@@ -20,7 +20,7 @@ from releo_jax.inference.families import FAMILIES
 from releo_jax.inference.structure import read_structure, simulate
 from releo_jax.observations import observe, take
 
-SMALL = {"mixture": {"components": 2}, "flow": {"layers": 2, "width": 32, "knots": 6}}
+SMALL = {"mixture": {"components": 4}, "flow": {"layers": 2, "width": 32, "knots": 6}}
 
 
 @eqx.filter_jit
@@ -202,16 +202,17 @@ def _exact(truth, data):
     return means, stds, np.mean(np.log(density) + second), normal.mean()
 
 
-@pytest.mark.parametrize("family", ["mixture", "flow"])
-def test_mixtures_and_flows_reach_an_exact_posterior_with_two_modes(family, key):
+# The exact posterior gains 0.507 nats on the best normal law. Flows end 0.492 to 0.503 above it, as their seed falls.
+@pytest.mark.parametrize(("family", "gain"), [("mixture", 0.5), ("flow", 0.49)])
+def test_mixtures_and_flows_reach_an_exact_posterior_with_two_modes(family, gain, key):
     toy = _folded, synthetic_acquisition("sensor", ("b1", "b2"), random_drop=0.0, empty=0.0)
     truth, data = _simulated(*toy, jax.random.key(1), 1000)
     means, stds, exact, normal = _exact(truth, data)
     untrained = _untrained(toy, key, family, family_options=SMALL[family])
-    trained = untrained.fit(data, key=key, steps=2500, batch=256, learning_rate=5e-3, average=0.98)
+    trained = untrained.fit(data, key=key, steps=2000, batch=512, learning_rate=2e-2, average=0.998)
     posterior = trained(data)
     reached = float(posterior.log_prob({name: truth[name] for name in ("first", "second")}).mean())
-    assert normal + 0.45 < exact - 0.03 < reached < exact + 0.05, (normal, reached, exact)
+    assert normal + gain < reached < exact + 0.05, (normal, reached, exact)
     for i, site in enumerate(("first", "second")):
         off = (np.asarray(posterior.mean[site]) - means[i]) / stds[i]
         assert np.sqrt((off**2).mean()) < 0.3
