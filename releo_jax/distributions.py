@@ -120,7 +120,7 @@ class TruncatedNormal(_OnInterval):
         """Value below which the law has probability `q`, strictly inside the interval."""
         parameters = (self.loc, self.scale, self.low, self.high)
         if arithmetic.is_central(*parameters):
-            return arithmetic.central_quantile(*arithmetic.typed(q, *parameters))
+            return arithmetic.central_quantile(q, *parameters)
         return arithmetic.quantile(*arithmetic.promote(q, *parameters))
 
     def cdf(self, value: ArrayLike) -> Array:

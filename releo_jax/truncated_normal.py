@@ -329,14 +329,14 @@ def _standardised_ends(loc: Any, scale: Any, low: Any, high: Any) -> tuple[np.nd
     return (low - loc) / scale, (high - loc) / scale
 
 
-def central_quantile(q: Array, loc: Array, scale: Array, low: Array, high: Array) -> Array:
+def central_quantile(q: Any, loc: Any, scale: Any, low: Any, high: Any) -> Array:
     """`quantile` in closed form, for one law that is central; quick to compile and to run.
 
     The probabilities p below and above both ends are constants, in double precision; the smaller tail is inverted.
 
     Args:
-        q: probability `(*batch)`, 0 to 1; all arguments of one dtype.
-        loc, scale, low, high: as for `quantile`, of one element each.
+        q: probability `(*batch)`, 0 to 1.
+        loc, scale, low, high: as for `quantile`, known numbers.
 
     Equation:
         x = loc + scale z, Phi(z) = (1 - q) Phi(a) + q Phi(b), a and b the standardised ends
@@ -344,8 +344,9 @@ def central_quantile(q: Array, loc: Array, scale: Array, low: Array, high: Array
     Validity:
         Within 1e-6 of the deviation of the law in float32 for `is_central`.
     """
+    a, b = _standardised_ends(loc, scale, low, high)  # before they become arrays, which `jit` traces
+    q, loc, scale, low, high = typed(q, loc, scale, low, high)
     smallest, largest = edges(low, high)
-    a, b = _standardised_ends(loc, scale, low, high)
     safe = _inside(q)
     left, right = (
         (1.0 - safe) * jnp.asarray(at_low, q.dtype) + safe * jnp.asarray(at_high, q.dtype)

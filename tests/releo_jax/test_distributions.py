@@ -142,6 +142,7 @@ def test_one_central_law_has_the_quantiles_that_many_have(loc, scale):
     # Not known before tracing: the general way.
     general = jax.jit(lambda loc: TruncatedNormal(loc, scale, low=0.0, high=1.0).icdf(levels))(loc)
     np.testing.assert_allclose(law.icdf(levels), general, rtol=0, atol=2e-6 * min(scale, 1.0))
+    np.testing.assert_allclose(jax.jit(law.icdf)(levels), law.icdf(levels), rtol=0, atol=1e-6 * min(scale, 1.0))
     slope = jax.vmap(jax.grad(law.icdf))(levels[2:-1])
     np.testing.assert_allclose(slope, np.exp(-law.log_prob(law.icdf(levels[2:-1]))), rtol=1e-4)
     assert np.isnan(law.icdf(jnp.float32(np.nan)))
