@@ -111,7 +111,7 @@ class AmortizedPosterior:
 
         Raises:
             ValueError: unknown objective or options, or a source that the objective cannot use.
-            FloatingPointError: the loss is not finite.
+            FloatingPointError: five steps one after the other had no finite loss and gradient; one is left out.
         """
         if isinstance(objective, str):
             if objective not in OBJECTIVES:

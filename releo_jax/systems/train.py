@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import jax
+import numpy as np
 
 import releo_jax
 from physics import Sensor
@@ -90,7 +91,7 @@ def main(arguments: list[str] | None = None) -> None:
         first = first or retrieval.posterior
         path = given.output / f"prosail_vae_{name}.safetensors"
         retrieval.save(path)
-        loss = retrieval.posterior.history[-1][-200:].mean()
+        loss = np.nanmean(retrieval.posterior.history[-1][-200:])
         print(
             f"{path}: {path.stat().st_size / 1e3:.0f} kB, {steps} steps, loss {loss:.3f}, "
             f"{time.perf_counter() - start:.0f} s",

@@ -15,6 +15,8 @@ from jax import Array
 
 Loss: TypeAlias = Callable[[Any, Array, Any], Array]
 
+_PATIENCE = 5  # steps one after the other without a finite gradient
+
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
@@ -22,7 +24,7 @@ class Trained:
 
     Attributes:
         parameters: the trained pytree (its running average where one was asked for).
-        history: loss of every step `(step,)`.
+        history: loss of every step `(step,)`; NaN for a step that was left out, for its gradient was not finite.
     """
 
     parameters: Any
@@ -66,6 +68,9 @@ def train(
 ) -> Trained:
     """Minimises a stochastic loss.
 
+    A step whose gradient is not finite changes nothing: among millions of simulations some lie where the model breaks
+    down, and one of them must not end a training.
+
     Args:
         loss: `loss(parameters, key, data) -> scalar`; draws its own minibatch or simulations from `key`.
         parameters: pytree of arrays to start from; it is left untouched.
@@ -81,16 +86,18 @@ def train(
         description: beside the bar.
 
     Raises:
-        FloatingPointError: the loss is not finite.
+        FloatingPointError: five steps one after the other (or all, if they are fewer) had no finite loss and gradient.
     """
     if steps < 1:
         raise ValueError(f"expected at least one step, got {steps}")
-    optimiser = adam(steps) if optimiser is None else optimiser
+    patience = min(_PATIENCE, steps)
+    optimiser = optax.apply_if_finite(adam(steps) if optimiser is None else optimiser, patience)
 
     @jax.jit
     def update(parameters: Any, state: Any, averaged: Any, step: Array, data: Any) -> tuple[Any, Any, Any, Array]:
         value, gradient = jax.value_and_grad(loss)(parameters, jax.random.fold_in(key, step), data)
         change, state = optimiser.update(gradient, state, parameters)
+        value = jnp.where(state.last_finite, value, jnp.nan)
         parameters = optax.apply_updates(parameters, change)
         if average is not None:
             # Early steps weigh less than the decay says, or the average would remember the start for long.
@@ -101,21 +108,25 @@ def train(
     state, averaged = optimiser.init(parameters), parameters if average is not None else None
     history: list[np.ndarray] = []
     pending: list[Array] = []
+    missing = 0
     with _bar(steps, description, progress) as show:
         for step in range(steps):
             parameters, state, averaged, value = update(parameters, state, averaged, jnp.asarray(step), data)
             pending.append(value)
             if len(pending) == block or step == steps - 1:
                 losses = np.asarray(jax.device_get(pending))
-                if not np.isfinite(losses).all():
-                    first = len(history) * block + int(np.argmin(np.isfinite(losses)))
-                    raise FloatingPointError(
-                        f"{description}: expected a finite loss, got {losses[np.argmin(np.isfinite(losses))]} at step "
-                        f"{first}; check the model at extreme parameters, or lower the learning rate"
-                    )
+                finite = np.isfinite(losses)
+                for index, known in enumerate(finite, step + 1 - len(losses)):
+                    missing = 0 if known else missing + 1
+                    if missing == patience:
+                        raise FloatingPointError(
+                            f"{description}: expected a finite loss and gradient, got none for {patience} steps from "
+                            f"step {index + 1 - patience} on; check the model at extreme parameters, or lower the "
+                            "learning rate"
+                        )
                 history.append(losses)
                 pending = []
-                show(step + 1, float(losses.mean()))
+                show(step + 1, float(losses[finite].mean()) if finite.any() else float("nan"))
     return Trained(parameters=averaged if average is not None else parameters, history=np.concatenate(history))
 
 
