@@ -29,6 +29,7 @@ DERIVED = ("pai", "ccc", "cwc", "fapar", "fcover")
 
 _ANGLES = ("sun_zenith", "view_zenith", "relative_azimuth")
 _CHUNK = 4096
+_LEAST = 64
 _DRAWS_AT_ONCE = 1 << 14
 
 
@@ -151,9 +152,10 @@ class AmortizedRetrieval:
         arrays = (np.where(mask, reflectance, 0.0), mask, *angles)
         parts = []
         # Without the simulator nothing but the network is computed, which fills the caches later.
-        size = _CHUNK if self.misfit or self.draws else 2 * _CHUNK
+        largest = _CHUNK if self.misfit or self.draws else 2 * _CHUNK
+        size = min(largest, max(_LEAST, 1 << (len(mask) - 1).bit_length()))  # few sizes are compiled
         for start in range(0, len(mask), size):
-            rows = np.minimum(np.arange(start, start + size), len(mask) - 1) if len(mask) > size else slice(None)
+            rows = np.minimum(np.arange(start, start + size), len(mask) - 1)
             parts.append(self._chunk(*(array[rows] for array in arrays), tuple(variables), float(level)))
         found = {key: np.concatenate([np.asarray(part[key]) for part in parts])[: len(mask)] for key in parts[0]}
         masked = ~mask.any(axis=1)
@@ -167,7 +169,7 @@ class AmortizedRetrieval:
     def _chunk(self, values: Any, mask: Any, *rest: Any) -> dict[str, np.ndarray]:
         """Figures of one chunk."""
         *angles, variables, level = rest
-        levels = (0.05, 0.5, 0.95, 0.5 - 0.5 * level, 0.5 + 0.5 * level)
+        levels = np.asarray((0.05, 0.5, 0.95, 0.5 - 0.5 * level, 0.5 + 0.5 * level), np.float32)
         derived = tuple(VARIABLES[alias].name for alias in variables if alias != STATE)
         from_draws = self.draws is not None or self.derived is None
         figures, misfit = self._program(
@@ -194,7 +196,7 @@ class AmortizedRetrieval:
         guide, heads = self.posterior.guide(), None if self.derived is None else self.derived.heads()
 
         # Takes arrays, not records: those would be moved one by one.
-        @functools.partial(jax.jit, static_argnums=(5, 6, 7))
+        @functools.partial(jax.jit, static_argnums=(5, 6))
         def figures(
             values: Array,
             mask: Array,
@@ -203,7 +205,7 @@ class AmortizedRetrieval:
             relative_azimuth: Array,
             names: tuple[str, ...],
             state: bool,
-            levels: tuple[float, ...],
+            levels: Array,
         ) -> Any:
             angles = SunView(sun_zenith=sun_zenith, view_zenith=view_zenith, relative_azimuth=relative_azimuth)
             data = _observations(values, mask, angles)
@@ -214,14 +216,14 @@ class AmortizedRetrieval:
             if names and heads is not None:
                 laws |= heads.marginal(context, names)
             found = {
-                name: jnp.stack([law.mean, law.std, *(law.quantile(level) for level in levels)])
+                name: jnp.concatenate([law.mean[None], law.std[None], jax.vmap(law.quantile)(levels)])
                 for name, law in laws.items()
             }
             return found, chi_square(self.posterior, RECORD, guide, data) if self.misfit else None
 
         return figures
 
-    def _from_draws(self, data: Observations, names: tuple[str, ...], levels: tuple[float, ...]) -> dict[str, Array]:
+    def _from_draws(self, data: Observations, names: tuple[str, ...], levels: np.ndarray) -> dict[str, Array]:
         draws = self.draws or 64
         step = max(1, _DRAWS_AT_ONCE // draws)
         size = len(data[RECORD].values)
@@ -241,9 +243,9 @@ _SUFFIXES = ("mean", "std", "q05", "q50", "q95", "lower", "upper")
 _derived_draws = jax.jit(derived_variables)
 
 
-def _statistics(draws: Array, levels: tuple[float, ...]) -> Array:
+def _statistics(draws: Array, levels: np.ndarray) -> Array:
     """Mean, deviation and quantiles `(figure, pixel)` of draws `(draw, pixel)`."""
-    quantiles = jnp.quantile(draws, jnp.asarray(levels), axis=0)
+    quantiles = jnp.quantile(draws, levels, axis=0)
     return jnp.concatenate([draws.mean(0)[None], draws.std(0)[None], quantiles])
 
 
