@@ -128,7 +128,9 @@ def _starts(target: Target, data: Observations, shared: Array, key: Array, chain
     """
     found = []
     for one in jax.random.split(key, chains):
-        found.append(best_starts(target, data, draw_starts(target, data, one, 5, at_mean=False), shared, memory=memory))
+        found.append(
+            best_starts(target, data, draw_starts(target, data, one, 10, at_mean=False), shared, memory=memory)
+        )
     return np.stack(found, 1)
 
 
