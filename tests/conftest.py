@@ -43,7 +43,7 @@ def data_dir() -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def compiled_quickly() -> Iterator[None]:
-    """For a module whose programs are large and run once: XLA optimises less, and no other module gets its programs."""
+    """For a module whose programs are large: XLA optimises still less, and no other module gets its programs."""
     import jax  # not before the environment is set
 
     jax.clear_caches()

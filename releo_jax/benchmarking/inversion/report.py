@@ -43,7 +43,7 @@ class Row:
         width: of these intervals.
         crps: continuous ranked probability score.
         energy_score: of the joint posteriors.
-        contraction: 1 - posterior variance / prior variance, mean.
+        contraction: 1 - posterior variance / prior variance, mean; this and the scores without pixels that failed.
         simulations: spent in training.
         amortized: whether a trained network gives the posterior in one pass.
         per_pixel: simulations of each inversion (trajectories for nuts).
@@ -164,7 +164,7 @@ def measure(
         width=float((curve.width[:, 0] / std).mean()),
         crps=float(np.mean(scores)),
         energy_score=energy_score(truth, draws, scale=std),
-        contraction=float(contraction(draws, prior_std=std).mean()),
+        contraction=float(np.nanmean(contraction(draws, prior_std=std))),
         simulations=inverter.simulations,
         amortized=inverter.amortized,
         per_pixel=float(inverter.per_pixel(posterior)),
