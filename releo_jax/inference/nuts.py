@@ -26,7 +26,7 @@ from releo_jax.inference.structure import Model
 from releo_jax.observations import Observations, check_observations
 
 _TOGETHER = 64  # pixels whose chains run side by side: all of them wait for the longest trajectory
-_LEAPFROGS = 12  # of one draw, for the estimate of time
+_LEAPFROGS = 128  # of one draw, for the estimate of time: chains walk together, as far as the longest trajectory
 _POOR = 1.05  # R-hat above which chains disagree
 
 
