@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from releo_jax.benchmarking.inversion.report import Report, best_amortized
+from releo_jax.benchmarking.inversion.report import Report, Row, best_amortized
 from releo_jax.plots import CYCLE, plot_ranks
 
 
@@ -27,7 +27,7 @@ def plot_c2st(report: Report, task: str) -> Figure:
     for number, budget in enumerate(budgets):
         colour = CYCLE[number % len(CYCLE)]
         chosen = [row for row in rows if row.budget == budget]
-        places = [algorithms.index(row.algorithm) + (number - 0.5 * (len(budgets) - 1)) * width for row in chosen]
+        places = [algorithms.index(row.algorithm) + width * _beside(rows, row) for row in chosen]
         heights = [row.mean_c2st - 0.5 for row in chosen]
         ax.bar(places, heights, 0.9 * width, bottom=0.5, color=colour, alpha=0.55, label=budget)
         for place, row in zip(places, chosen, strict=True):
@@ -37,6 +37,12 @@ def plot_c2st(report: Report, task: str) -> Figure:
     ax.legend(title="budget", frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _beside(rows: list, row: Row) -> float:
+    """Where a bar stands among those of its algorithm, in widths of a bar from their middle."""
+    own = [other.budget for other in rows if other.algorithm == row.algorithm]
+    return own.index(row.budget) - 0.5 * (len(own) - 1)
 
 
 def _means(rows: list, name: str) -> list[float]:
