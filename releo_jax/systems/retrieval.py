@@ -28,8 +28,8 @@ STATE = "lai"
 DERIVED = ("pai", "ccc", "cwc", "fapar", "fcover")
 
 _ANGLES = ("sun_zenith", "view_zenith", "relative_azimuth")
-_CHUNK = 4096
-_LEAST = 64
+_CHUNK = 4096  # pixels of a program, twice as many without the simulator
+_LEAST = 64  # of the smallest program
 _DRAWS_AT_ONCE = 1 << 14
 
 

@@ -261,10 +261,13 @@ def test_memory_does_not_grow_with_the_image(tmp_path, monkeypatch):
 
     memory(256)  # what is loaded once
     # Eight blocks of 128² do not fill the queues between reading, computing and writing yet; sixteen do. The most is
-    # held when all three are busiest at once, which comes about by chance.
-    growth = memory(4096) - memory(1024)
-    results = 8 * 4 * 256 * (4096 - 1024)
-    assert (growth < results * np.array([0.05, 0.2])).all()
+    # held when all three are busiest at once, which comes about by chance; what grows with the image does so each time.
+    typical, most = np.max([memory(1024) for _ in range(3)], axis=0)
+    large = []
+    while not large or (large[-1][1] >= 1.25 * most and len(large) < 3):
+        large.append(memory(4096))
+    assert large[-1][1] < 1.25 * most, large
+    assert max(found for found, _ in large) - typical < 0.05 * 8 * 4 * 256 * (4096 - 1024)  # of the results
 
 
 def _table(rows: int = 50) -> pd.DataFrame:

@@ -39,13 +39,13 @@ def plot_c2st(report: Report, task: str) -> Figure:
     return figure
 
 
-def _beside(rows: list, row: Row) -> float:
+def _beside(rows: list[Row], row: Row) -> float:
     """Where a bar stands among those of its algorithm, in widths of a bar from their middle."""
     own = [other.budget for other in rows if other.algorithm == row.algorithm]
     return own.index(row.budget) - 0.5 * (len(own) - 1)
 
 
-def _means(rows: list, name: str) -> list[float]:
+def _means(rows: list[Row], name: str) -> list[float]:
     return [row.mean_c2st for row in rows if row.algorithm == name]
 
 

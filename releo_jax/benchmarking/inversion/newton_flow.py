@@ -44,13 +44,12 @@ class NewtonEncoder(nnx.Module):
 
     def _with_law(self, data: Observations) -> tuple[Observations, Array, Array]:
         target = self.target
-        mean, rows = newton(target, data, self.steps)
-        spread = jnp.concatenate([np.full(i + 1, s) for i, s in enumerate(target.scale)])
+        unit, relative = newton(target, data, self.steps)
         ends = np.cumsum(np.arange(1, target.size + 1)) - 1
-        relative = rows / spread
-        features = [(mean - target.location) / target.scale, relative.at[:, ends].set(jnp.log(relative[:, ends]))]
-        law = jnp.clip(jnp.concatenate(features, -1), -10.0, 10.0)
-        return {**data, "newton": SingleDate(law, jnp.ones(law.shape, bool))}, mean, rows
+        law = jnp.clip(jnp.concatenate([unit, relative.at[:, ends].set(jnp.log(relative[:, ends]))], -1), -10.0, 10.0)
+        spread = jnp.concatenate([np.full(i + 1, s) for i, s in enumerate(target.scale)])
+        seen = {**data, "newton": SingleDate(law, jnp.ones(law.shape, bool))}
+        return seen, target.location + target.scale * unit, relative * spread
 
     def __call__(self, observations: Observations) -> Array:
         """Returns the context `(pixel, feature)`."""
@@ -59,11 +58,27 @@ class NewtonEncoder(nnx.Module):
 
 
 def newton(target: Target, data: Observations, steps: int) -> tuple[Array, Array]:
-    """Mean `(pixel, size)` and factor of the covariance, row after row, of the law that a few steps arrive at.
+    """Normal laws that a few Gauss-Newton steps arrive at, in units of the prior's moments on the real line.
 
-    The prior counts as a normal law on the real line, and the spread of the observed laws as known: the network makes
-    up for both. Unlike the exact curvature, on which `fit_laplace` climbs, the information is then positive everywhere
-    and training never meets a pixel without a law.
+    The prior counts as a normal law, and the spread of the observed laws as known: the network makes up for both.
+    Unlike the exact curvature, on which `fit_laplace` climbs, the information is then positive everywhere and training
+    never meets a pixel without a law.
+
+    Args:
+        target: the model, without global sites; its observed laws have `loc` and `scale`.
+        data: observations.
+        steps: always so many.
+
+    Returns:
+        Means `(pixel, size)` and lower Cholesky factors of the covariance, row after row
+        `(pixel, size (size + 1) / 2)`, without units.
+
+    Equation:
+        u <- u - (J'J + damping diag(J'J))^-1 J'r, r = (u, (observed - simulated(u)) / spread), J = dr / du; the
+        covariance is (J'J)^-1
+
+    References:
+        Marquardt 1963, J. Soc. Ind. Appl. Math. 11, 431-441.
     """
     location, scale = jnp.asarray(target.location), jnp.asarray(target.scale)
     pixels = next(iter(data.values())).values.shape[0]
@@ -103,8 +118,7 @@ def newton(target: Target, data: Observations, steps: int) -> tuple[Array, Array
             jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old) for new, old in zip(tried, at, strict=True)
         )
         damping = jnp.where(better, 0.1 * damping, 10.0 * damping)
-    rows = covariance_rows(at[2]) * jnp.concatenate([np.full(i + 1, s) for i, s in enumerate(target.scale)])
-    return location + scale * unit, rows
+    return unit, covariance_rows(at[2])
 
 
 @functools.cache
