@@ -76,9 +76,20 @@ def expand(target: Target, data: Observations, local: Array, shared: Array, *, v
 
 
 def _prior(target: Target, data: Observations, local: Array, shared: Array, volume: bool) -> tuple[Array, Array, Array]:
-    def density(local: Array) -> Array:
-        values, change = values_at(target, local, shared)
-        return log_prior(target, data, values)[0] + (change if volume else 0.0)
+    if volume:
+
+        def density(local: Array) -> Array:
+            values, change = values_at(target, local, shared)
+            return log_prior(target, data, values)[0] + change
+
+    else:
+        # The map of the vector to the values counts as straight, as it does for the likelihood: at a mode the bends of
+        # both cancel, and one alone would leave a curvature that is negative where there is a mode.
+        here, along = jax.linearize(lambda local: values_at(target, local, shared)[0], local)
+
+        def density(moved: Array) -> Array:
+            values = jax.tree.map(jnp.add, here, along(moved - local))
+            return log_prior(target, data, values)[0]
 
     slope = jax.grad(lambda local: density(local).sum())
 

@@ -18,6 +18,7 @@ _EDGE = 12.0  # |logit| beyond which float32 cannot tell a value from the end of
 _CLOSE = 3.0  # |logit| of a value that is close to its bound: a twentieth of the interval
 _BURST = 4  # steps between two looks at who has arrived
 _BLOCK = 1 << 16  # pixels whose curvature is in memory at once
+_LEAST = 1e-6  # damping: it keeps a flat curvature positive in float32
 _STUCK = 1e8  # damping at which a step no longer changes anything in float32
 _REACHED = 0.01  # log density still to be gained: less than anybody could see
 
@@ -146,8 +147,8 @@ def _step(target: Target, volume: bool, shared: Array, given: tuple[Observations
     data, state = given
     at, bounded = _free(target, state.vector, state.at), _bounded(target)
     scale = jnp.maximum(jnp.diagonal(at.curvature, axis1=-2, axis2=-1), 0.0) + jnp.asarray(target.scale**-2.0)
-    damped = at.curvature + (state.damping[:, None] * scale)[..., None] * jnp.eye(target.size)
-    factor = jnp.linalg.cholesky(damped)
+    added = scale[..., None] * jnp.eye(target.size)
+    factor = jnp.linalg.cholesky(at.curvature + state.damping[:, None, None] * added)
     move = -jax.scipy.linalg.cho_solve((factor, True), at.slope[..., None])[..., 0]
     # No further than two deviations of the prior at once: the expansion holds near by.
     length = jnp.sqrt(jnp.mean((move / target.scale) ** 2, -1, keepdims=True))
@@ -155,16 +156,22 @@ def _step(target: Target, volume: bool, shared: Array, given: tuple[Observations
     there = state.vector + move
     there = jnp.where(bounded, jnp.clip(there, -_EDGE, _EDGE), there)
     tried = curvature.expand(target, data, there, shared, volume=volume)
-    promised = -0.5 * jnp.sum(at.slope * move, -1)
-    reached = jnp.isfinite(at.value) & (promised < 0.5 * _REACHED) & (state.damping < 1.0)
+    # What there is to gain, whatever the damping of the step that is tried.
+    reached = jnp.isfinite(at.value) & (_gain(at.slope, at.curvature + _LEAST * added) < 0.5 * _REACHED)
     better = jnp.isfinite(tried.value) & jnp.isfinite(tried.slope).all(-1) & (tried.value <= at.value) & ~state.done
 
     def keep(new: Array, old: Array) -> Array:
         return jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
-    damping = jnp.where(better, jnp.maximum(state.damping * 0.2, 1e-6), state.damping * 4.0)
+    damping = jnp.where(better, jnp.maximum(state.damping * 0.2, _LEAST), state.damping * 4.0)
     done = state.done | reached | (damping > _STUCK)
     return _State(keep(there, state.vector), jax.tree.map(keep, tried, at), damping, done)
+
+
+def _gain(slope: Array, curvature: Array) -> Array:
+    """Log density `(pixel,)` that a whole Newton step would gain; NaN where the curvature is not positive."""
+    factor = jnp.linalg.cholesky(curvature)
+    return 0.5 * jnp.sum(jax.scipy.linalg.solve_triangular(factor, slope[..., None], lower=True)[..., 0] ** 2, -1)
 
 
 def _bounded(target: Target) -> np.ndarray:
@@ -190,7 +197,6 @@ def _conclude(target: Target, _: tuple[()], given: tuple[Array, curvature.Expans
     information = at.curvature + jnp.where(good[:, None, None], 0.0, jnp.diag(jnp.asarray(target.scale**-2.0)))
     rows = jnp.where(good[:, None], rows, curvature.covariance_rows(information))
     evidence = -at.value + 0.5 * target.size * curvature.LOG_2PI - 0.5 * curvature.log_determinant(information)
-    factor = curvature.precision_factor(information)
-    left = 0.5 * jnp.sum(jax.scipy.linalg.solve_triangular(factor, at.slope[..., None], lower=False)[..., 0] ** 2, -1)
+    left = _gain(at.slope, information)
     found: Any = (vector, rows, -at.value, evidence, good & (left < _REACHED) & jnp.isfinite(at.value))
     return Modes(*found)

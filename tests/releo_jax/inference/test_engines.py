@@ -14,6 +14,7 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 
+from releo_jax.distributions import TruncatedNormal
 from releo_jax.inference import (
     fit_laplace,
     fit_lut,
@@ -131,6 +132,33 @@ def test_empty_pixel_is_flagged_and_gets_the_prior(name, fitted):
     assert np.isnan(posterior.diagnostics["misfit_p_value"][39])
     assert np.isfinite(posterior.diagnostics["misfit_p_value"][:39]).all()
     assert abs(float(posterior.mean["first"][39])) < 0.2
+
+
+def test_modes_within_bounds_and_at_them_are_the_best_of_a_grid():
+    """Bands that saturate, seen with much noise: many modes lie at a bound, and others where the prior pulls."""
+    prior = {
+        "amount": TruncatedNormal(2.0, 2.0, low=0.0, high=8.0),
+        "share": TruncatedNormal(0.8, 0.1, low=0.0, high=1.0),
+    }
+
+    def bands(amount, share):
+        return jnp.stack([share * jnp.exp(-0.5 * amount), 1.0 - share * jnp.exp(-amount)], -1)
+
+    def model(data):
+        with numpyro.plate("pixel", data["s2"].values.shape[0]):
+            state = {name: numpyro.sample(name, law) for name, law in prior.items()}
+            observe("s2", dist.Normal(bands(**state), 0.1), data["s2"])
+
+    seen = np.random.default_rng(0).uniform(-0.2, 1.2, (200, 2)).astype(np.float32)
+    found = fit_map(model, {"s2": SingleDate(seen)}, key=jax.random.key(0), reference=0)
+    grid = {"amount": np.linspace(0.0, 8.0, 401)[:, None], "share": np.linspace(0.0, 1.0, 401)}
+    height = sum(law.log_prob(grid[name]) for name, law in prior.items())
+    far = seen[:, None, None] - np.asarray(bands(*np.broadcast_arrays(grid["amount"], grid["share"])))
+    height = height + dist.Normal(0.0, 0.1).log_prob(far).sum(-1)
+    assert (found.diagnostics["log_density"] > height.max((1, 2)) - 0.02).mean() > 0.98  # others have two modes
+    assert found.diagnostics["converged"].mean() > 0.98
+    edge = (found.mean["amount"] < 0.01) | (found.mean["amount"] > 7.99) | (found.mean["share"] > 0.999)
+    assert 0.2 < edge.mean() < 0.8
 
 
 @pytest.mark.parametrize("name", ["laplace", "svi", "lut", "smc"])
