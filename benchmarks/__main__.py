@@ -9,6 +9,7 @@ from collections.abc import Sequence
 BENCHMARKS = {
     "simulators": "rates of the optical models beside `prosail`, with their errors",
     "inversion": "tasks, algorithms and budgets of inversion in one table",
+    "engines": "the engines that invert images, on a million pixels",
     "maps": "reading, computing and writing of a map",
     "field": "every engine on the same real measurements and simulated scenes",
     "field_limits": "what limits the engines on them",
