@@ -20,6 +20,7 @@ import jax
 from releo_jax.benchmarking.inversion import (
     ALGORITHMS,
     BUDGETS,
+    CHECKS,
     TASKS,
     from_json,
     get_task,
@@ -44,9 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--references", action="store_true", help="make reference draws instead")
     parser.add_argument("--warmup", type=int, default=1000, help="of each reference chain")
     parser.add_argument("--draws", type=int, default=1000, help="of each reference chain")
-    parser.add_argument(
-        "--moves", type=int, default=20, help="of tempering at each temperature, the check of the chains"
-    )
+    parser.add_argument("--check", choices=CHECKS, default="tempering", help="what reference chains are compared with")
+    parser.add_argument("--moves", type=int, default=20, help="of tempering at each temperature")
     parser.add_argument("--through", choices=list(BUDGETS), help="budget of a flow that reference chains go through")
     parser.add_argument("--newton", type=int, default=0, help="Newton steps before that flow")
     options = parser.parse_args(argv)
@@ -88,6 +88,7 @@ def _references(name: str, options: argparse.Namespace, command: str) -> None:
         key=key_chains,
         warmup=options.warmup,
         draws=options.draws,
+        check=options.check,
         moves=options.moves,
         through=through,
         origin={"command": command, "seed": options.seed},

@@ -18,6 +18,7 @@ from releo_jax.benchmarking.inversion.algorithms import (
 )
 from releo_jax.benchmarking.inversion.figures import plot_c2st, plot_calibration, save_figures
 from releo_jax.benchmarking.inversion.references import (
+    CHECKS,
     References,
     load_references,
     make_references,
@@ -29,6 +30,7 @@ from releo_jax.benchmarking.inversion.tasks import TASKS, Task, get_task, task
 __all__ = [
     "ALGORITHMS",
     "BUDGETS",
+    "CHECKS",
     "TASKS",
     "Algorithm",
     "Budget",

@@ -13,7 +13,7 @@ import json
 import time
 import warnings
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ from releo_jax.inference.density import draw_vectors, log_joint
 from releo_jax.inference.flows import SplineFlow
 from releo_jax.inference.laws import from_vector, of_pixels
 from releo_jax.inference.nuts import diagnose, walk
+from releo_jax.inference.posterior import DrawsPosterior
 from releo_jax.metrics import c2st
 from releo_jax.observations import Observations
 
@@ -36,6 +37,9 @@ DRAWS = 1000
 
 PACKAGES = ("numpyro", "blackjax", "flax", "flowjax", "optax")
 """What draws and trains, besides JAX."""
+
+Check = Literal["tempering", "weighing", "chains"]
+CHECKS = get_args(Check)
 
 _STEPS = 65535
 
@@ -49,8 +53,8 @@ class References:
         r_hat: worst unknown's, of the chains behind them `(observation,)`.
         effective_sample_size: worst unknown's `(observation,)`.
         divergences: number of divergent draws `(observation,)`.
-        check: accuracy of a classifier between these draws and those of another sampler, `(observation,)`: tempering,
-            or weighted draws of the flow that the chains went through; NaN if not run.
+        check: accuracy of a classifier between these draws and those of another sampler, `(observation,)`; which one
+            stands in `origin`.
         origin: command, seed, lengths of the chains, versions.
     """
 
@@ -69,12 +73,12 @@ def make_references(
     warmup: int = 1000,
     draws: int = 1000,
     chains: int = 4,
-    particles: int = DRAWS,
+    check: Check = "tempering",
     moves: int = 20,
     through: AmortizedPosterior | None = None,
     origin: dict[str, Any] | None = None,
 ) -> References:
-    """Long chains of the No-U-Turn sampler on the ten fixed observations, thinned, and those of another sampler.
+    """Long chains of the No-U-Turn sampler on the ten fixed observations, thinned, and as many draws another way.
 
     Where the posterior is curved, chains on the real line take long. `through` a trained flow they see coordinates in
     which it is nearly normal. The flow's change of volume is part of their density: they are exact whatever the flow,
@@ -84,12 +88,20 @@ def make_references(
         task: with its fixed observations.
         key: random key.
         warmup, draws, chains: of the sampler.
-        particles: of the other sampler, `fit_smc`, or a fifth of the draws of `refine` where chains go through a
-            flow; 0 leaves the comparison out.
+        check: the other way: "tempering" by `fit_smc`; "weighing" draws of the flow that chains went through, a good
+            one where the flow knows such observations; "chains" on the real line beside those through the flow.
         moves: of `fit_smc`.
         through: a trained guide of the family "flow".
         origin: what to note beside the lengths of the chains and the versions.
+
+    Raises:
+        ValueError: a check that needs a flow, without one.
     """
+    if check not in CHECKS or (check != "tempering" and through is None):
+        raise ValueError(
+            f"make_references: expected check among {CHECKS}, the last two with a flow to go through, got {check!r} "
+            f"and through={through}"
+        )
     begin = time.perf_counter()
     _, data = task.fixed
     key_chains, key_choice, key_check = jax.random.split(key, 3)
@@ -100,17 +112,16 @@ def make_references(
         every, noticed = _chains_through(task, data, through, key_chains, sampler)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key_choice)))
     kept = every[:, rng.choice(every.shape[1], min(DRAWS, every.shape[1]), replace=False)]
-    found = np.full(len(every), np.nan)
-    if particles:
-        other: Any
-        if through is None:
-            other = fit_smc(task.model, data, key=key_check, particles=particles, moves=moves, reference=0)
-        else:
-            other = refine(through(data), key=key_check, draws=5 * particles, keep=particles)
-        others = task.stack(other.draws).swapaxes(0, 1)
-        found = np.array([c2st(a, b).accuracy for a, b in zip(kept, others, strict=True)])
+    if check == "chains":
+        others = _chains(task, data, key_check, sampler)[0]
+        others = others[:, rng.choice(others.shape[1], kept.shape[1], replace=False)]
+    elif check == "weighing" and through is not None:
+        others = _stacked(task, refine(through(data), key=key_check, draws=50 * DRAWS, keep=DRAWS))
+    else:
+        others = _stacked(task, fit_smc(task.model, data, key=key_check, particles=DRAWS, moves=moves, reference=0))
+    found = np.array([c2st(a, b).accuracy for a, b in zip(kept, others, strict=True)])
     made = {
-        **{"warmup": warmup, "draws": draws, "chains": chains, "particles": particles, "moves": moves},
+        **{"warmup": warmup, "draws": draws, "chains": chains, "check": check, "moves": moves},
         **{"seconds": round(time.perf_counter() - begin), "versions": machine(PACKAGES)["versions"]},
     }
     return References(
@@ -134,7 +145,12 @@ def _chains(
             task.model, data, key=key, warmup=warmup, draws=draws, chains=chains, target_accept=0.9, reference=0
         )
     noticed = {name: np.asarray(value) for name, value in posterior.diagnostics.items()}
-    return task.stack(posterior.draws).swapaxes(0, 1), noticed
+    return _stacked(task, posterior), noticed
+
+
+def _stacked(task: Task, posterior: DrawsPosterior) -> np.ndarray:
+    """Draws `(observation, draw, dimension)`."""
+    return task.stack(posterior.draws).swapaxes(0, 1)
 
 
 def _chains_through(
