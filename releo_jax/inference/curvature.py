@@ -78,8 +78,8 @@ def expand(target: Target, data: Observations, local: Array, shared: Array, *, v
 def _prior(target: Target, data: Observations, local: Array, shared: Array, volume: bool) -> tuple[Array, Array, Array]:
     if volume:
 
-        def density(local: Array) -> Array:
-            values, change = values_at(target, local, shared)
+        def density(vectors: Array) -> Array:
+            values, change = values_at(target, vectors, shared)
             return log_prior(target, data, values)[0] + change
 
     else:
@@ -87,8 +87,8 @@ def _prior(target: Target, data: Observations, local: Array, shared: Array, volu
         # both cancel, and one alone would leave a curvature that is negative where there is a mode.
         here, along = jax.linearize(lambda local: values_at(target, local, shared)[0], local)
 
-        def density(moved: Array) -> Array:
-            values = jax.tree.map(jnp.add, here, along(moved - local))
+        def density(vectors: Array) -> Array:
+            values = jax.tree.map(jnp.add, here, along(vectors - local))
             return log_prior(target, data, values)[0]
 
     slope = jax.grad(lambda local: density(local).sum())

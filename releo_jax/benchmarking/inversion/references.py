@@ -116,7 +116,9 @@ def make_references(
         others = _chains(task, data, key_check, sampler)[0]
         others = others[:, rng.choice(others.shape[1], kept.shape[1], replace=False)]
     elif check == "weighing" and through is not None:
-        others = _stacked(task, refine(through(data), key=key_check, draws=50 * DRAWS, keep=DRAWS))
+        others = _stacked(
+            task, cast(DrawsPosterior, refine(through(data), key=key_check, draws=50 * DRAWS, keep=DRAWS))
+        )
     else:
         others = _stacked(task, fit_smc(task.model, data, key=key_check, particles=DRAWS, moves=moves, reference=0))
     found = np.array([c2st(a, b).accuracy for a, b in zip(kept, others, strict=True)])
