@@ -130,7 +130,10 @@ class TruncatedNormal(_OnInterval):
     @validate_sample
     def log_prob(self, value: ArrayLike, intermediates: object = None) -> Array:
         """Log density; -inf outside the interval."""
-        return arithmetic.log_density(*arithmetic.typed(value, self.loc, self.scale, self.low, self.high))
+        parameters = (self.loc, self.scale, self.low, self.high)
+        if arithmetic.is_central(*parameters):
+            return arithmetic.central_log_density(value, *parameters)
+        return arithmetic.log_density(*arithmetic.typed(value, *parameters))
 
     @property
     def mean(self) -> Array:

@@ -18,6 +18,7 @@ The inverse of the distribution function is found by Halley steps on the log odd
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -313,7 +314,7 @@ def quantile(q: Array, loc: Array, scale: Array, low: Array, high: Array) -> Arr
 
 
 def is_central(loc: Any, scale: Any, low: Any, high: Any) -> bool:
-    """Whether `central_quantile` holds: one law of known parameters, as those of most priors, near its interval.
+    """Whether the closed forms below hold: one law of known parameters, as those of most priors, near its interval.
 
     Many laws at once do not ask, so that what is found for one never depends on the others.
     """
@@ -354,6 +355,25 @@ def central_quantile(q: Any, loc: Any, scale: Any, low: Any, high: Any) -> Array
     )
     standardised = jnp.where(left < right, 1.0, -1.0) * ndtri(jnp.minimum(left, right))
     return _bounded(loc + scale * standardised, q, smallest, largest)
+
+
+def central_log_density(value: Any, loc: Any, scale: Any, low: Any, high: Any) -> Array:
+    """`log_density` for one law that is central: its mass is a constant, in double precision.
+
+    Args:
+        value: `(*batch)`.
+        loc, scale, low, high: as for `log_density`, known numbers.
+
+    Equation:
+        log p(x) = -(x - loc)^2 / (2 scale^2) - log(scale sqrt(2 pi) (Phi(b) - Phi(a))), a and b the standardised ends
+    """
+    a, b = _standardised_ends(loc, scale, low, high)
+    smaller = special.ndtr(b) - special.ndtr(a) if np.all(b < -a) else special.ndtr(-a) - special.ndtr(-b)
+    constant = np.log(np.asarray(scale, np.float64) * math.sqrt(2.0 * math.pi) * smaller)
+    value, loc, scale, low, high = typed(value, loc, scale, low, high)
+    outside = (value < low) | (value > high)
+    inside = -0.5 * ((jnp.where(outside, loc, value) - loc) / scale) ** 2 - jnp.asarray(constant, value.dtype)
+    return jnp.where(outside, -jnp.inf, inside)
 
 
 def _inside(q: Array) -> Array:

@@ -135,7 +135,7 @@ def test_quantiles_invert_the_distribution_function(loc, scale):
 
 
 @pytest.mark.parametrize(("loc", "scale"), [(0.3, 0.2), (0.0, 0.5), (1.2, 0.3), (-0.1, 0.1), (0.5, 1.9), (0.0, 1e-4)])
-def test_one_central_law_has_the_quantiles_that_many_have(loc, scale):
+def test_one_central_law_has_the_quantiles_and_densities_that_many_have(loc, scale):
     law = TruncatedNormal(loc, scale, low=0.0, high=1.0)
     assert arithmetic.is_central(law.loc, law.scale, law.low, law.high)
     levels = jnp.asarray(np.r_[0.0, 1e-6, np.linspace(1e-3, 1.0 - 1e-3, 200), 1.0], jnp.float32)
@@ -145,6 +145,19 @@ def test_one_central_law_has_the_quantiles_that_many_have(loc, scale):
     np.testing.assert_allclose(jax.jit(law.icdf)(levels), law.icdf(levels), rtol=0, atol=1e-6 * min(scale, 1.0))
     slope = jax.vmap(jax.grad(law.icdf))(levels[2:-1])
     np.testing.assert_allclose(slope, np.exp(-law.log_prob(law.icdf(levels[2:-1]))), rtol=1e-4)
+    values = jnp.r_[-0.1, 0.0, law.icdf(levels[1:-1]), 1.0, 1.1]
+
+    def density(law, value):
+        return law.log_prob(value), jax.grad(law.log_prob)(value)
+
+    # Not known before tracing: the general way.
+    several = jax.jit(
+        jax.vmap(lambda value, loc: density(TruncatedNormal(loc, scale, low=0.0, high=1.0), value), (0, None))
+    )
+    found = jax.jit(jax.vmap(lambda value: density(law, value)))(values)
+    for got, expected in zip(found, several(values, jnp.float32(loc)), strict=True):
+        size = np.abs(np.where(np.isfinite(expected), expected, 0.0)).max()
+        np.testing.assert_allclose(got, expected, rtol=2e-5, atol=2e-6 * size)
     assert np.isnan(law.icdf(jnp.float32(np.nan)))
     assert 0.0 < law.icdf(jnp.float32(0.0)) and law.icdf(jnp.float32(1.0)) < 1.0
     # A law far outside, one nearly uniform, and several at once take the general way.
