@@ -403,14 +403,30 @@ class TruncatedNormals(eqx.Module):
         return parent.log_prob(jnp.concatenate(unit, axis=-1)).sum(-1) - self._log_width()
 
     def _values(self, unit: Array) -> dict[str, Array]:
+        """Values of all sites at places `(*batch, size)` between 0 and 1 in their intervals."""
+        return {name: low + stretched for name, (low, stretched) in self._stretched(unit).items()}
+
+    def _stretched(self, unit: Array) -> dict[str, tuple[Array, Array]]:
+        """Lower bounds, and shares `(*batch, size)` of the intervals as lengths."""
         found = {}
         for site, where in zip(self.sites, offsets(self.sites).values(), strict=True):
             low, high = _interval(site)
-            found[site.name] = low + (high - low) * unit[..., where].reshape(*unit.shape[:-1], *site.shape)
+            found[site.name] = low, (high - low) * unit[..., where].reshape(*unit.shape[:-1], *site.shape)
         return found
 
     def _log_width(self) -> float:
         return sum(_log_width(site) for site in self.sites)
+
+    def moments(self) -> dict[str, tuple[Array, Array]]:
+        """Mean and standard deviation of every site, in one program for all."""
+        parent = TruncatedNormal(self.location, self.scale, low=0.0, high=1.0)
+        mean, spread = self._values(parent.mean), self._stretched(jnp.sqrt(parent.variance))
+        return {name: (mean[name], std) for name, (_, std) in spread.items()}
+
+    def quantiles(self, level: float | Array) -> dict[str, Array]:
+        """Values `(*batch, *site.shape)` below which every site lies with probability `level`, in one program."""
+        parent = TruncatedNormal(self.location, self.scale, low=0.0, high=1.0)
+        return self._values(parent.icdf(jnp.asarray(level, self.location.dtype)))
 
     def marginal(self, site: str) -> TruncatedMarginal:
         """Law of one site."""
@@ -423,3 +439,17 @@ def marginals(law: Law, names: Sequence[str]) -> dict[str, Marginal]:
     """Laws of several sites; those of a law known by draws share them."""
     together = getattr(law, "marginals", None)
     return {name: law.marginal(name) for name in names} if together is None else together(names)
+
+
+def moments(law: Law) -> dict[str, tuple[Array, Array]]:
+    """Means and standard deviations of all sites."""
+    if isinstance(law, TruncatedNormals):
+        return law.moments()
+    return {name: (one.mean, one.std) for name, one in marginals(law, [site.name for site in law.sites]).items()}
+
+
+def quantiles(law: Law, level: Array) -> dict[str, Array]:
+    """Values of all sites below which each lies with probability `level`."""
+    if isinstance(law, TruncatedNormals):
+        return law.quantiles(level)
+    return {name: one.quantile(level) for name, one in marginals(law, [site.name for site in law.sites]).items()}

@@ -19,7 +19,7 @@ from physics.optics.prospect import Leaf, LeafPro
 from physics.optics.sail import BimodalCanopy, Canopy
 from physics.optics.soil import Soil
 from physics.parameters import Parameter, parameters
-from releo_jax.inference.laws import Law, Marginal, marginals
+from releo_jax.inference.laws import Law, moments, quantiles
 from releo_jax.inference.structure import Model, Structure, run
 from releo_jax.observations import Observations
 
@@ -370,22 +370,14 @@ def _follow(
     return {name: jnp.asarray(trace[name]["value"]) for name in structure.deterministic}
 
 
-def _marginals(law: Law, shared: Law | None) -> dict[str, Marginal]:
-    found: dict[str, Marginal] = {}
-    for one in (law, shared):
-        if one is not None:
-            found |= marginals(one, [site.name for site in one.sites])
-    return found
-
-
 @eqx.filter_jit
 def _closed_form(law: Law, shared: Law | None) -> dict[str, tuple[Array, Array]]:
-    return {name: (marginal.mean, marginal.std) for name, marginal in _marginals(law, shared).items()}
+    return moments(law) if shared is None else moments(law) | moments(shared)
 
 
 @jax.jit
 def _quantiles(law: Law, shared: Law | None, level: Array) -> dict[str, Array]:
-    return {name: marginal.quantile(level) for name, marginal in _marginals(law, shared).items()}
+    return quantiles(law, level) if shared is None else quantiles(law, level) | quantiles(shared, level)
 
 
 @jax.jit
