@@ -29,7 +29,7 @@ from releo_jax.inference.laws import from_vector, of_pixels
 from releo_jax.inference.nuts import diagnose, walk
 from releo_jax.inference.posterior import DrawsPosterior
 from releo_jax.metrics import c2st
-from releo_jax.observations import Observations
+from releo_jax.observations import Observations, check_observations
 
 FOLDER = Path(__file__).parent / "data"
 DRAWS = 1000
@@ -37,6 +37,9 @@ DRAWS = 1000
 
 PACKAGES = ("numpyro", "blackjax", "flax", "flowjax", "optax")
 """What draws and trains, besides JAX."""
+
+STARTS = 32
+"""Draws from the prior, the best of which a chain through a flow begins at."""
 
 Check = Literal["tempering", "weighing", "chains"]
 CHECKS = get_args(Check)
@@ -173,7 +176,7 @@ def _chains_through(
 
         def of_chain(key: Array) -> tuple[Array, Array]:
             key_start, key_walk = jax.random.split(key)
-            few = jax.vmap(lambda key: draw_vectors(target, single, key)[0])(jax.random.split(key_start, 5))
+            few = jax.vmap(lambda key: draw_vectors(target, single, key)[0])(jax.random.split(key_start, STARTS))
             best = jnp.argmax(jax.vmap(lambda vector: log_joint(target, single, vector, shared)[0])(few))
             start = here.straighten(few[best])[0][0]
             how: Any = {"warmup": warmup, "draws": draws, "accept": 0.8, "depth": 6, "dense": True}
@@ -182,10 +185,11 @@ def _chains_through(
 
         return jax.vmap(of_chain)(jax.random.split(key, chains))
 
-    some = (jnp.arange(FIXED), dict(data), jax.random.split(key, FIXED))
+    pixels = check_observations(data)
+    some = (jnp.arange(pixels), dict(data), jax.random.split(key, pixels))
     vectors, divergent = jax.device_get(jax.jit(jax.vmap(of_pixel))(*some))
     noticed = diagnose(np.moveaxis(vectors, 0, 2), divergent.sum((1, 2)))
-    values, _ = from_vector(target.structure.local, jnp.asarray(vectors.reshape(FIXED, -1, target.size)))
+    values, _ = from_vector(target.structure.local, jnp.asarray(vectors.reshape(pixels, -1, target.size)))
     return task.stack(values), {name: np.asarray(value) for name, value in noticed.items()}
 
 
