@@ -20,6 +20,7 @@ _BURST = 4  # steps between two looks at who has arrived
 _BLOCK = 1 << 16  # pixels whose curvature is in memory at once
 _LEAST = 1e-6  # damping: it keeps a flat curvature positive in float32
 _STUCK = 1e8  # damping at which a step no longer changes anything in float32
+_WITHIN = 3.0  # deviations of the prior: what lies further away is not a gain that one step could see
 _REACHED = 0.01  # log density still to be gained: less than anybody could see
 
 
@@ -31,7 +32,8 @@ class Modes(NamedTuple):
         rows: factor of the covariance, row after row `(pixel, size (size + 1) / 2)`.
         log_density: `(pixel,)`.
         log_evidence: Laplace's `(pixel,)`.
-        converged: whether no more than a hundredth of log density was left to gain `(pixel,)`.
+        converged: whether less than a hundredth of log density was left to gain within three deviations of the prior,
+            and, with `volume`, whether the covariance is that of the curvature `(pixel,)`.
     """
 
     vector: np.ndarray
@@ -103,7 +105,7 @@ def search(
             block = jax.tree.map(lambda leaf: leaf[part], data)  # noqa: B023
             state = _climb(target, block, np.asarray(first[part]), shared, steps, volume, memory, description)
             pixels = (state.vector, state.at)
-            parts.append(over_chunks(_conclude, (target,), (), pixels, memory=memory, description=description))
+            parts.append(over_chunks(_conclude, (target, volume), (), pixels, memory=memory, description=description))
             advance(state.done.size)
     return Modes(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))
 
@@ -156,8 +158,8 @@ def _step(target: Target, volume: bool, shared: Array, given: tuple[Observations
     there = state.vector + move
     there = jnp.where(bounded, jnp.clip(there, -_EDGE, _EDGE), there)
     tried = curvature.expand(target, data, there, shared, volume=volume)
-    # What there is to gain, whatever the damping of the step that is tried.
-    reached = jnp.isfinite(at.value) & (_gain(at.slope, at.curvature + _LEAST * added) < 0.5 * _REACHED)
+    # What there is to gain, however damped the step is that is tried.
+    reached = jnp.isfinite(at.value) & (_gain(target, at.slope, at.curvature) < 0.5 * _REACHED)
     better = jnp.isfinite(tried.value) & jnp.isfinite(tried.slope).all(-1) & (tried.value <= at.value) & ~state.done
 
     def keep(new: Array, old: Array) -> Array:
@@ -168,9 +170,13 @@ def _step(target: Target, volume: bool, shared: Array, given: tuple[Observations
     return _State(keep(there, state.vector), jax.tree.map(keep, tried, at), damping, done)
 
 
-def _gain(slope: Array, curvature: Array) -> Array:
-    """Log density `(pixel,)` that a whole Newton step would gain; NaN where the curvature is not positive."""
-    factor = jnp.linalg.cholesky(curvature)
+def _gain(target: Target, slope: Array, curvature: Array) -> Array:
+    """Log density `(pixel,)` that a Newton step would gain; NaN where the curvature is not positive.
+
+    A step of some deviations of the prior: where neither data nor prior know anything, no value is better than others.
+    """
+    within = jnp.diag(jnp.asarray((_WITHIN * target.scale) ** -2.0, slope.dtype))
+    factor = jnp.linalg.cholesky(curvature + within)
     return 0.5 * jnp.sum(jax.scipy.linalg.solve_triangular(factor, slope[..., None], lower=True)[..., 0] ** 2, -1)
 
 
@@ -188,7 +194,7 @@ def _free(target: Target, vector: Array, at: curvature.Expansion) -> curvature.E
     return at._replace(slope=jnp.where(held, 0.0, at.slope), curvature=jnp.where(alone, known, at.curvature))
 
 
-def _conclude(target: Target, _: tuple[()], given: tuple[Array, curvature.Expansion]) -> Any:
+def _conclude(target: Target, volume: bool, _: tuple[()], given: tuple[Array, curvature.Expansion]) -> Any:
     vector, at = given
     at = _free(target, vector, at)
     rows = curvature.covariance_rows(at.curvature)
@@ -197,6 +203,7 @@ def _conclude(target: Target, _: tuple[()], given: tuple[Array, curvature.Expans
     information = at.curvature + jnp.where(good[:, None, None], 0.0, jnp.diag(jnp.asarray(target.scale**-2.0)))
     rows = jnp.where(good[:, None], rows, curvature.covariance_rows(information))
     evidence = -at.value + 0.5 * target.size * curvature.LOG_2PI - 0.5 * curvature.log_determinant(information)
-    left = _gain(at.slope, information)
-    found: Any = (vector, rows, -at.value, evidence, good & (left < _REACHED) & jnp.isfinite(at.value))
+    settled = (_gain(target, at.slope, at.curvature) < _REACHED) & jnp.isfinite(at.value)
+    # Only an approximation around the mode needs a covariance: a flat prior may leave none.
+    found: Any = (vector, rows, -at.value, evidence, settled & good if volume else settled)
     return Modes(*found)
