@@ -197,11 +197,15 @@ def _free(target: Target, vector: Array, at: curvature.Expansion) -> curvature.E
 def _conclude(target: Target, volume: bool, _: tuple[()], given: tuple[Array, curvature.Expansion]) -> Any:
     vector, at = given
     at = _free(target, vector, at)
-    rows = curvature.covariance_rows(at.curvature)
-    # At a saddle of the prior the curvature is not positive: its mean precision stands in, and the pixel is marked.
-    good = jnp.isfinite(rows).all(-1)
-    information = at.curvature + jnp.where(good[:, None, None], 0.0, jnp.diag(jnp.asarray(target.scale**-2.0)))
-    rows = jnp.where(good[:, None], rows, curvature.covariance_rows(information))
+    # At a saddle of the prior the curvature is not positive: its mean precision helps, or stands alone, and the pixel
+    # is marked.
+    known = jnp.diag(jnp.asarray(target.scale**-2.0, vector.dtype))
+    information, rows = at.curvature, curvature.covariance_rows(at.curvature)
+    good = usable = jnp.isfinite(rows).all(-1)
+    for other in (at.curvature + known, jnp.broadcast_to(known, at.curvature.shape)):
+        information = jnp.where(usable[:, None, None], information, other)
+        rows = jnp.where(usable[:, None], rows, curvature.covariance_rows(other))
+        usable = jnp.isfinite(rows).all(-1)
     evidence = -at.value + 0.5 * target.size * curvature.LOG_2PI - 0.5 * curvature.log_determinant(information)
     settled = (_gain(target, at.slope, at.curvature) < _REACHED) & jnp.isfinite(at.value)
     # Only an approximation around the mode needs a covariance: a flat prior may leave none.

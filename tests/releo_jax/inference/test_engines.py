@@ -26,6 +26,9 @@ from releo_jax.inference import (
     refine,
     save_posterior,
 )
+from releo_jax.inference.curvature import Expansion
+from releo_jax.inference.density import read_target
+from releo_jax.inference.newton import _conclude
 from releo_jax.inference.nuts import warn
 from releo_jax.inference.structure import read_structure, simulate
 from releo_jax.observations import SingleDate, observe, take
@@ -159,6 +162,20 @@ def test_modes_within_bounds_and_at_them_are_the_best_of_a_grid():
     assert found.diagnostics["converged"].mean() > 0.98
     edge = (found.mean["amount"] < 0.01) | (found.mean["amount"] > 7.99) | (found.mean["share"] > 0.999)
     assert 0.2 < edge.mean() < 0.8
+
+
+def test_a_mode_that_is_none_keeps_a_finite_law_and_is_marked(linear, scene):
+    """A good curvature, a weakly negative one, which the prior mends, a strongly negative one, and none at all."""
+    target = read_target(linear.model, scene)
+    size = np.array([[4.0], [-0.5], [-100.0], [np.nan]], np.float32)
+    curved = Expansion(
+        np.zeros(4, np.float32), np.zeros((4, 2), np.float32), size[..., None] * np.eye(2, dtype=np.float32)
+    )
+    found = _conclude(target, True, (), (np.zeros((4, 2), np.float32), curved))
+    assert found.converged.tolist() == [True, False, False, False]
+    prior = target.scale[0] ** -2.0
+    np.testing.assert_allclose(found.rows[:, 0] ** -2.0, [4.0, prior - 0.5, prior, prior], rtol=1e-4)
+    assert np.isfinite(found.rows).all() and np.isfinite(found.log_evidence).all()
 
 
 @pytest.mark.parametrize("name", ["laplace", "svi", "lut", "smc"])
