@@ -19,7 +19,7 @@ from physics.optics.prospect import Leaf, LeafPro
 from physics.optics.sail import BimodalCanopy, Canopy
 from physics.optics.soil import Soil
 from physics.parameters import Parameter, parameters
-from releo_jax.inference.laws import Law, moments, quantiles
+from releo_jax.inference.laws import Law, moments, of_pixels, quantiles
 from releo_jax.inference.structure import Model, Structure, run
 from releo_jax.observations import Observations
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import xarray
 
 Derived = Callable[[Mapping[str, Array]], Array]
+
+_BLOCK = 1 << 16  # pixels whose figures are computed at once
 
 
 def quantile_name(level: float) -> str:
@@ -276,7 +278,7 @@ class GuidePosterior(Posterior):
 
     @functools.cached_property
     def _moments(self) -> dict[str, tuple[Array, Array]]:
-        return _closed_form(self.law, self.shared)
+        return self._by_blocks(_closed_form)
 
     @property
     def mean(self) -> dict[str, Array]:
@@ -288,7 +290,25 @@ class GuidePosterior(Posterior):
 
     def quantile(self, level: float) -> dict[str, Array]:
         quantile_name(level)
-        return _quantiles(self.law, self.shared, jnp.asarray(level, float))
+        return self._by_blocks(lambda law, shared: _quantiles(law, shared, jnp.asarray(level, float)))
+
+    def _by_blocks(self, figures: Callable[[Law, Law | None], Any]) -> Any:
+        """Figures of all sites, of so many pixels at once that what they are computed from fits into memory."""
+        pixels = self._plate()[1]
+        if pixels <= _BLOCK:
+            return figures(self.law, self.shared)
+        parts = []
+        for start in range(0, pixels, _BLOCK):
+            rows = np.minimum(np.arange(start, start + _BLOCK), pixels - 1)  # one size is compiled
+            parts.append(jax.device_get(figures(of_pixels(self.law, jnp.asarray(rows)), self.shared)))
+        shared = {site.name for site in self.structure.shared}
+        together = {
+            name: parts[0][name]
+            if name in shared
+            else jax.tree.map(lambda *leaves: np.concatenate(leaves)[:pixels], *(part[name] for part in parts))
+            for name in parts[0]
+        }
+        return jax.tree.map(jnp.asarray, together)
 
     def sample(self, key: Array, n: int, *, sites: Sequence[str] | None = None) -> dict[str, Array]:
         known = [site.name for site in self.structure.local + self.structure.shared] + list(

@@ -289,13 +289,20 @@ def noisy():
 
 
 @pytest.mark.parametrize("name", ["laplace", "svi"])
-def test_global_sites_are_learned_from_all_pixels(name, noisy):
+def test_global_sites_are_learned_from_all_pixels(name, noisy, monkeypatch):
     model, data, true, level = noisy
     posterior = ENGINES[name](model, data, key=jax.random.key(0), reference=0)
     assert (np.abs(posterior.mean["noise"] - true) < 3.5 * posterior.std["noise"]).all()
     assert (np.asarray(posterior.std["noise"]) < 0.03 + 0.1 * true).all()
     inside = (level > posterior.quantile(0.05)["level"]) & (level < posterior.quantile(0.95)["level"])
     assert 0.84 < inside.mean() < 0.985  # 300 pixels, and the small noise is overestimated
+    # Figures of many pixels are computed block by block.
+    whole = posterior.mean, posterior.std, posterior.quantile(0.05)
+    del posterior._moments
+    monkeypatch.setattr("releo_jax.inference.posterior._BLOCK", 128)
+    for expected, got in zip(whole, (posterior.mean, posterior.std, posterior.quantile(0.05)), strict=True):
+        for site in ("level", "noise"):
+            np.testing.assert_allclose(got[site], expected[site], rtol=1e-5, atol=1e-6)
 
 
 @pytest.fixture(scope="session")
