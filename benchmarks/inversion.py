@@ -24,6 +24,7 @@ from releo_jax.benchmarking.inversion import (
     TASKS,
     from_json,
     get_task,
+    load_references,
     make_references,
     measure,
     new_report,
@@ -48,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", choices=CHECKS, default="tempering", help="what reference chains are compared with")
     parser.add_argument("--moves", type=int, default=20, help="of tempering at each temperature")
     parser.add_argument("--through", choices=list(BUDGETS), help="budget of a flow that reference chains go through")
+    parser.add_argument("--poor", action="store_true", help="walk again for observations whose stored chains are poor")
     parser.add_argument("--newton", type=int, default=0, help="Newton steps before that flow")
     options = parser.parse_args(argv)
     command = "python -m benchmarks inversion " + shlex.join(argv or [])
@@ -83,6 +85,10 @@ def _references(name: str, options: argparse.Namespace, command: str) -> None:
     through = None
     if options.through:
         through, _ = train(task, BUDGETS[options.through], key_train, "flow", newton=options.newton)
+    stored = load_references(task) if options.poor else None
+    if options.poor and (stored is None or not stored.poor.size):
+        print(f"{name}: no poor chains are stored")
+        return
     references = make_references(
         task,
         key=key_chains,
@@ -91,8 +97,10 @@ def _references(name: str, options: argparse.Namespace, command: str) -> None:
         check=options.check,
         moves=options.moves,
         through=through,
+        observations=None if stored is None else stored.poor,
         origin={"command": command, "seed": options.seed},
     )
+    references = references if stored is None else stored.renewed(stored.poor, references)
     path = save_references(task, references)
     r_hat, size, check = references.r_hat.max(), references.effective_sample_size.min(), references.check
     print(

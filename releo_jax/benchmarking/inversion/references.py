@@ -29,7 +29,7 @@ from releo_jax.inference.laws import from_vector, of_pixels
 from releo_jax.inference.nuts import diagnose, walk
 from releo_jax.inference.posterior import DrawsPosterior
 from releo_jax.metrics import c2st
-from releo_jax.observations import Observations, check_observations
+from releo_jax.observations import Observations, check_observations, take
 
 FOLDER = Path(__file__).parent / "data"
 DRAWS = 1000
@@ -37,6 +37,9 @@ DRAWS = 1000
 
 PACKAGES = ("numpyro", "blackjax", "flax", "flowjax", "optax")
 """What draws and trains, besides JAX."""
+
+R_HAT, LEAST, DIVERGENT = 1.01, 400, 0.01
+"""Chains that agree have no larger R-hat, as many effective draws, and no larger share of divergent ones."""
 
 STARTS = 32
 """Draws from the prior, the best of which a chain through a flow begins at."""
@@ -68,6 +71,24 @@ class References:
     check: np.ndarray
     origin: dict[str, Any]
 
+    @property
+    def poor(self) -> np.ndarray:
+        """Numbers of the observations whose chains disagree, say too little, or diverged too often."""
+        walked = np.full(len(self.r_hat), self.origin["chains"] * self.origin["draws"])
+        for again in self.origin.get("again", []):
+            walked[again["observations"]] = again["chains"] * again["draws"]
+        fine = (self.r_hat <= R_HAT) & (self.effective_sample_size >= LEAST) & (self.divergences <= DIVERGENT * walked)
+        return np.flatnonzero(~fine)
+
+    def renewed(self, observations: np.ndarray, others: References) -> References:
+        """These references, with those of some observations in their place."""
+        arrays = {}
+        for name in ("draws", "r_hat", "effective_sample_size", "divergences", "check"):
+            arrays[name] = getattr(self, name).copy()
+            arrays[name][observations] = getattr(others, name)
+        again = [*self.origin.get("again", []), others.origin | {"observations": observations.tolist()}]
+        return References(origin=self.origin | {"again": again}, **arrays)
+
 
 def make_references(
     task: Task,
@@ -79,6 +100,7 @@ def make_references(
     check: Check = "tempering",
     moves: int = 20,
     through: AmortizedPosterior | None = None,
+    observations: np.ndarray | None = None,
     origin: dict[str, Any] | None = None,
 ) -> References:
     """Long chains of the No-U-Turn sampler on the ten fixed observations, thinned, and as many draws another way.
@@ -95,6 +117,7 @@ def make_references(
             one where the flow knows such observations; "chains" on the real line beside those through the flow.
         moves: of `fit_smc`.
         through: a trained guide of the family "flow".
+        observations: numbers of those to draw for; default all ten.
         origin: what to note beside the lengths of the chains and the versions.
 
     Raises:
@@ -106,7 +129,7 @@ def make_references(
             f"and through={through}"
         )
     begin = time.perf_counter()
-    _, data = task.fixed
+    data = task.fixed[1] if observations is None else take(task.fixed[1], observations)
     key_chains, key_choice, key_check = jax.random.split(key, 3)
     sampler = (warmup, draws, chains)
     if through is None:
@@ -179,7 +202,7 @@ def _chains_through(
             few = jax.vmap(lambda key: draw_vectors(target, single, key)[0])(jax.random.split(key_start, STARTS))
             best = jnp.argmax(jax.vmap(lambda vector: log_joint(target, single, vector, shared)[0])(few))
             start = here.straighten(few[best])[0][0]
-            how: Any = {"warmup": warmup, "draws": draws, "accept": 0.8, "depth": 6, "dense": True}
+            how: Any = {"warmup": warmup, "draws": draws, "accept": 0.95, "depth": 7, "dense": True}
             noise, divergent = walk(potential, start, key_walk, **how)
             return jax.lax.map(lambda noise: here.bend(noise[None])[0][0], noise), divergent
 

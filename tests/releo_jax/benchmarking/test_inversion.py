@@ -1,7 +1,6 @@
 """The benchmark of inversions: its registries, its stored references, a row of each kind, and its report."""
 
 import dataclasses
-import json
 
 import jax
 import jax.numpy as jnp
@@ -92,7 +91,7 @@ def weighing(registries):
     problem = get_task("weighing")
     draws = Exact(problem.fixed[1]).sample(jax.random.key(5), 400)["weight"].T[..., None]
     some = np.ones(len(draws))
-    return References(draws, some, 400 * some, 0 * some, np.nan * some, {"made": "by hand"})
+    return References(draws, some, 400 * some, 0 * some, np.nan * some, {"chains": 4, "draws": 100})
 
 
 def test_an_own_task_and_an_own_algorithm_meet(weighing):
@@ -147,15 +146,30 @@ def test_references_come_back_from_their_file_and_refuse_other_observations(weig
         load_references(other, tmp_path)
 
 
+def test_observations_whose_chains_are_poor_are_walked_again(weighing):
+    assert not weighing.poor.size
+    r_hat, divergences = weighing.r_hat.copy(), weighing.divergences.copy()
+    r_hat[3], divergences[7] = 1.02, 5
+    stored = dataclasses.replace(weighing, r_hat=r_hat, divergences=divergences)
+    assert stored.poor.tolist() == [3, 7]
+    # Five of a thousand are fewer than five of four hundred.
+    longer = {name: getattr(weighing, name)[[3, 7]] for name in ("draws", "effective_sample_size", "check")}
+    origin = {"chains": 4, "draws": 250}
+    made = References(r_hat=np.ones(2), divergences=np.array([0.0, 5.0]), origin=origin, **longer)
+    renewed = stored.renewed(stored.poor, made)
+    assert not renewed.poor.size and renewed.origin["again"] == [origin | {"observations": [3, 7]}]
+    assert stored.r_hat[3] == 1.02 and renewed.r_hat[3] == 1.0
+
+
 def test_every_stored_file_belongs_to_a_task_and_was_made_by_chains_that_agree():
     paths = sorted(inversion.references.FOLDER.glob("*.npz"))
-    assert {"double_logistic", "prosail_sentinel2"} <= {path.stem for path in paths} <= set(TASKS)
+    own = {"double_logistic", "prosail_sentinel2", "prosail_hyperspectral"}
+    assert {path.stem for path in paths} == own | {f"{name}_misspecified" for name in own}
     for path in paths:
+        assert not load_references(get_task(path.stem)).poor.size, path
         with np.load(path) as stored:
             assert stored["draws"].shape[:2] == (10, 1000), path
             assert stored["r_hat"].max() <= 1.01 and stored["effective_sample_size"].min() >= 400, path
-            made = json.loads(str(stored["origin"]))
-            assert stored["divergences"].max() <= 0.005 * made["chains"] * made["draws"], path
             assert np.nanmean(stored["check"]) < 0.53, path
         assert path.stat().st_size < 400_000
 
