@@ -176,13 +176,15 @@ def measure(
         microseconds=1e6 * seconds / size,
         ranks=tuple(tuple(int(rank) for rank in row) for row in ranks),
         sites=problem.sites,
-        map_microseconds=_map_microseconds(problem, inverter, key_invert) if inverter.amortized else None,
+        map_microseconds=_map_microseconds(problem, inverter, key_invert, _MAPPED if pixels is None else size)
+        if inverter.amortized
+        else None,
     )
 
 
-def _map_microseconds(problem: Task, inverter: Inverter, key: Array) -> float | None:
+def _map_microseconds(problem: Task, inverter: Inverter, key: Array, pixels: int) -> float | None:
     """Microseconds a pixel for means and intervals; None where the posterior does not state them."""
-    _, data = problem.simulate(key, _MAPPED)
+    _, data = problem.simulate(key, pixels)
 
     def map_of_figures() -> float:
         begin = time.perf_counter()
@@ -193,7 +195,7 @@ def _map_microseconds(problem: Task, inverter: Inverter, key: Array) -> float | 
     if not isinstance(inverter.posterior(data, key), Posterior):
         return None
     map_of_figures()
-    return 1e6 * min(map_of_figures() for _ in range(3)) / _MAPPED
+    return 1e6 * min(map_of_figures() for _ in range(3)) / pixels
 
 
 @dataclasses.dataclass(frozen=True)
