@@ -1,6 +1,7 @@
 """The benchmark of inversions: its registries, its stored references, a row of each kind, and its report."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -164,13 +165,14 @@ def test_observations_whose_chains_are_poor_are_walked_again(weighing):
 def test_every_stored_file_belongs_to_a_task_and_was_made_by_chains_that_agree():
     paths = sorted(inversion.references.FOLDER.glob("*.npz"))
     own = {"double_logistic", "prosail_sentinel2", "prosail_hyperspectral"}
-    assert {path.stem for path in paths} == own | {f"{name}_misspecified" for name in own}
+    stored = {path.stem for path in paths}
+    assert own <= stored <= own | {f"{name}_misspecified" for name in own}
     for path in paths:
-        assert not load_references(get_task(path.stem)).poor.size, path
-        with np.load(path) as stored:
-            assert stored["draws"].shape[:2] == (10, 1000), path
-            assert stored["r_hat"].max() <= 1.01 and stored["effective_sample_size"].min() >= 400, path
-            assert np.nanmean(stored["check"]) < 0.53, path
+        with np.load(path) as file:
+            kept = ("draws", "r_hat", "effective_sample_size", "divergences", "check")
+            references = References(**{name: file[name] for name in kept}, origin=json.loads(str(file["origin"])))
+        assert references.draws.shape[:2] == (10, 1000) and not references.poor.size, path
+        assert references.check.mean() < 0.53, path
         assert path.stat().st_size < 400_000
 
 
