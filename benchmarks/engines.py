@@ -51,9 +51,9 @@ ENGINES: dict[str, Engine] = {
 
 def simulate(task: Task, key: jax.Array, pixels: int) -> tuple[np.ndarray, Observations]:
     """True values `(pixel, dimension)` and observations, on the host."""
-    parts = []
-    for one in jax.random.split(key, -(-pixels // _AT_ONCE)):
-        parts.append(jax.device_get(task.simulate(one, _AT_ONCE)))
+    parts, size = [], min(pixels, _AT_ONCE)
+    for one in jax.random.split(key, -(-pixels // size)):
+        parts.append(jax.device_get(task.simulate(one, size)))
     truth, data = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:pixels], *parts)
     return truth, data
 
