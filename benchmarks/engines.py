@@ -24,13 +24,13 @@ import numpy as np
 
 from releo_jax.benchmarking.inversion import BUDGETS, TASKS, Task, get_task, train
 from releo_jax.benchmarking.inversion.references import PACKAGES
+from releo_jax.benchmarking.inversion.report import LEVEL
 from releo_jax.benchmarking.machine import machine
 from releo_jax.benchmarking.markdown import measured_on, table
 from releo_jax.inference import Posterior, fit_laplace, fit_lut, fit_map
 from releo_jax.observations import Observations
 
-LEVEL = 0.9
-_AT_ONCE = 1 << 14
+_AT_ONCE = 1 << 14  # pixels that are simulated in one program
 
 Engine = Callable[[Task, jax.Array], Callable[[Observations], Posterior]]
 
@@ -59,7 +59,19 @@ def simulate(task: Task, key: jax.Array, pixels: int) -> tuple[np.ndarray, Obser
 
 
 def measure(name: str, task_name: str, pixels: int, seed: int) -> dict[str, Any]:
-    """One engine: seconds, microseconds a pixel, memory, error of the first unknown, and what was left unsure."""
+    """One row of the table.
+
+    Args:
+        name: of the engine.
+        task_name: of the task whose model is inverted.
+        pixels: fresh simulations.
+        seed: of simulations and engine.
+
+    Returns:
+        Seconds to make ready and to invert, microseconds a pixel, the most memory of this process in GiB, the root mean
+        square error of the first unknown in its unit, the share of all true values inside their 90 % intervals, the
+        share of pixels that converged, and how many have no finite means; None for what the engine does not state.
+    """
     task = get_task(task_name)
     key_data, key_engine = jax.random.split(jax.random.key(seed))
     truth, data = simulate(task, key_data, pixels)
@@ -79,7 +91,7 @@ def measure(name: str, task_name: str, pixels: int, seed: int) -> dict[str, Any]
         "ready_s": ready - begin,
         "seconds": seconds,
         "microseconds": 1e6 * seconds / pixels,
-        "memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "rmse": float(np.sqrt(np.mean((means - truth) ** 2, 0))[0]),
         "coverage": None if point else float(inside.mean()),
         "converged": None if sure is None else float(np.mean(np.asarray(sure))),
@@ -87,7 +99,7 @@ def measure(name: str, task_name: str, pixels: int, seed: int) -> dict[str, Any]
     }
 
 
-_HEAD = ("engine", "pixels", "made ready s", "s", "µs per pixel", "most memory GB", "RMSE of {}", "coverage 90 %",
+_HEAD = ("engine", "pixels", "made ready s", "s", "µs per pixel", "most memory GiB", "RMSE of {}", "coverage 90 %",
          "converged", "not finite")  # fmt: skip
 
 
@@ -101,7 +113,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         f"{row['ready_s']:.0f}",
         f"{row['seconds']:.0f}",
         f"{row['microseconds']:.0f}",
-        f"{row['memory_gb']:.1f}",
+        f"{row['memory_gib']:.1f}",
         f"{row['rmse']:.3f}",
         share(row["coverage"]),
         share(row["converged"]),

@@ -81,14 +81,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _references(name: str, options: argparse.Namespace, command: str) -> None:
     task = get_task(name)
-    key_train, key_chains = jax.random.split(jax.random.key(options.seed))
-    through = None
-    if options.through:
-        through, _ = train(task, BUDGETS[options.through], key_train, "flow", newton=options.newton)
     stored = load_references(task) if options.poor else None
     if options.poor and (stored is None or not stored.poor.size):
         print(f"{name}: no poor chains are stored")
         return
+    key_train, key_chains = jax.random.split(jax.random.key(options.seed))
+    through = None
+    if options.through:
+        through, _ = train(task, BUDGETS[options.through], key_train, "flow", newton=options.newton)
     references = make_references(
         task,
         key=key_chains,

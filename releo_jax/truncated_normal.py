@@ -364,12 +364,15 @@ def central_log_density(value: Any, loc: Any, scale: Any, low: Any, high: Any) -
         value: `(*batch)`.
         loc, scale, low, high: as for `log_density`, known numbers.
 
+    Returns:
+        `(*batch)`, per unit of the value; -inf outside the interval.
+
     Equation:
         log p(x) = -(x - loc)^2 / (2 scale^2) - log(scale sqrt(2 pi) (Phi(b) - Phi(a))), a and b the standardised ends
     """
-    a, b = _standardised_ends(loc, scale, low, high)
-    smaller = special.ndtr(b) - special.ndtr(a) if np.all(b < -a) else special.ndtr(-a) - special.ndtr(-b)
-    constant = np.log(np.asarray(scale, np.float64) * math.sqrt(2.0 * math.pi) * smaller)
+    a, b = _standardised_ends(loc, scale, low, high)  # before they become arrays, which `jit` traces
+    mass = special.ndtr(b) - special.ndtr(a)
+    constant = np.log(np.asarray(scale, np.float64) * math.sqrt(2.0 * math.pi) * mass)
     value, loc, scale, low, high = typed(value, loc, scale, low, high)
     outside = (value < low) | (value > high)
     inside = -0.5 * ((jnp.where(outside, loc, value) - loc) / scale) ** 2 - jnp.asarray(constant, value.dtype)

@@ -38,7 +38,7 @@ DRAWS = 1000
 PACKAGES = ("numpyro", "blackjax", "flax", "flowjax", "optax")
 """What draws and trains, besides JAX."""
 
-R_HAT, LEAST, DIVERGENT = 1.01, 400, 0.01
+R_HAT, LEAST, DIVERGENT = 1.01, 400, 0.005
 """Chains that agree have no larger R-hat, as many effective draws, and no larger share of divergent ones."""
 
 STARTS = 32
@@ -61,7 +61,8 @@ class References:
         divergences: number of divergent draws `(observation,)`.
         check: accuracy of a classifier between these draws and those of another sampler, `(observation,)`; which one
             stands in `origin`.
-        origin: command, seed, lengths of the chains, versions.
+        origin: command, seed, lengths of the chains, the other sampler, versions; the same under "again" for
+            observations whose chains were walked again.
     """
 
     draws: np.ndarray
