@@ -38,8 +38,11 @@ DRAWS = 1000
 PACKAGES = ("numpyro", "blackjax", "flax", "flowjax", "optax")
 """What draws and trains, besides JAX."""
 
-R_HAT, LEAST, DIVERGENT = 1.01, 400, 0.005
-"""Chains that agree have no larger R-hat, as many effective draws, and no larger share of divergent ones."""
+R_HAT, LEAST, DIVERGENT, CONFIRMED = 1.01, 400, 0.005, 0.6
+"""Chains that agree have no larger R-hat, as many effective draws, no larger share of divergent ones, and no larger
+accuracy of a classifier that tells them from another sampler."""
+
+ACCEPT = 0.95  # of proposals: shorter steps than an inversion takes, and fewer divergences
 
 STARTS = 32
 """Draws from the prior, the best of which a chain through a flow begins at."""
@@ -74,12 +77,12 @@ class References:
 
     @property
     def poor(self) -> np.ndarray:
-        """Numbers of the observations whose chains disagree, say too little, or diverged too often."""
+        """Numbers of the observations whose chains disagree, say too little, diverged too often, or stand alone."""
         walked = np.full(len(self.r_hat), self.origin["chains"] * self.origin["draws"])
         for again in self.origin.get("again", []):
             walked[again["observations"]] = again["chains"] * again["draws"]
-        fine = (self.r_hat <= R_HAT) & (self.effective_sample_size >= LEAST) & (self.divergences <= DIVERGENT * walked)
-        return np.flatnonzero(~fine)
+        agree = (self.r_hat <= R_HAT) & (self.effective_sample_size >= LEAST) & (self.check <= CONFIRMED)
+        return np.flatnonzero(~(agree & (self.divergences <= DIVERGENT * walked)))
 
     def renewed(self, observations: np.ndarray, others: References) -> References:
         """These references, with those of some observations in their place."""
@@ -115,18 +118,18 @@ def make_references(
         key: random key.
         warmup, draws, chains: of the sampler.
         check: the other way: "tempering" by `fit_smc`; "weighing" draws of the flow that chains went through, a good
-            one where the flow knows such observations; "chains" on the real line beside those through the flow.
+            one where the flow knows such observations; "chains" on the real line from other starts.
         moves: of `fit_smc`.
         through: a trained guide of the family "flow".
         observations: numbers of those to draw for; default all ten.
         origin: what to note beside the lengths of the chains and the versions.
 
     Raises:
-        ValueError: a check that needs a flow, without one.
+        ValueError: a check that is none of these, or one that needs a flow, without one.
     """
-    if check not in CHECKS or (check != "tempering" and through is None):
+    if check not in CHECKS or (check == "weighing" and through is None):
         raise ValueError(
-            f"make_references: expected check among {CHECKS}, the last two with a flow to go through, got {check!r} "
+            f"make_references: expected check among {CHECKS}, 'weighing' with a flow to go through, got {check!r} "
             f"and through={through}"
         )
     begin = time.perf_counter()
@@ -171,7 +174,7 @@ def _chains(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the diagnostics are stored
         posterior = fit_nuts(
-            task.model, data, key=key, warmup=warmup, draws=draws, chains=chains, target_accept=0.9, reference=0
+            task.model, data, key=key, warmup=warmup, draws=draws, chains=chains, target_accept=ACCEPT, reference=0
         )
     noticed = {name: np.asarray(value) for name, value in posterior.diagnostics.items()}
     return _stacked(task, posterior), noticed
@@ -203,7 +206,7 @@ def _chains_through(
             few = jax.vmap(lambda key: draw_vectors(target, single, key)[0])(jax.random.split(key_start, STARTS))
             best = jnp.argmax(jax.vmap(lambda vector: log_joint(target, single, vector, shared)[0])(few))
             start = here.straighten(few[best])[0][0]
-            how: Any = {"warmup": warmup, "draws": draws, "accept": 0.95, "depth": 7, "dense": True}
+            how: Any = {"warmup": warmup, "draws": draws, "accept": ACCEPT, "depth": 7, "dense": True}
             noise, divergent = walk(potential, start, key_walk, **how)
             return jax.lax.map(lambda noise: here.bend(noise[None])[0][0], noise), divergent
 

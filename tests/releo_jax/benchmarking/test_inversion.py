@@ -23,6 +23,7 @@ from releo_jax.benchmarking.inversion import (
     from_json,
     get_task,
     load_references,
+    make_references,
     measure,
     new_report,
     plot_c2st,
@@ -92,7 +93,7 @@ def weighing(registries):
     problem = get_task("weighing")
     draws = Exact(problem.fixed[1]).sample(jax.random.key(5), 400)["weight"].T[..., None]
     some = np.ones(len(draws))
-    return References(draws, some, 400 * some, 0 * some, np.nan * some, {"chains": 4, "draws": 100})
+    return References(draws, some, 400 * some, 0 * some, 0.5 * some, {"chains": 4, "draws": 100})
 
 
 def test_an_own_task_and_an_own_algorithm_meet(weighing):
@@ -149,8 +150,9 @@ def test_references_come_back_from_their_file_and_refuse_other_observations(weig
 
 def test_observations_whose_chains_are_poor_are_walked_again(weighing):
     assert not weighing.poor.size
-    r_hat, divergences = weighing.r_hat.copy(), weighing.divergences.copy()
-    r_hat[3], divergences[7] = 1.02, 5
+    r_hat, divergences, check = weighing.r_hat.copy(), weighing.divergences.copy(), weighing.check.copy()
+    r_hat[3], divergences[7], check[9] = 1.02, 5, 0.7
+    assert dataclasses.replace(weighing, check=check).poor.tolist() == [9]
     stored = dataclasses.replace(weighing, r_hat=r_hat, divergences=divergences)
     assert stored.poor.tolist() == [3, 7]
     # Five of a thousand are fewer than five of four hundred.
@@ -162,9 +164,14 @@ def test_observations_whose_chains_are_poor_are_walked_again(weighing):
     assert stored.r_hat[3] == 1.02 and renewed.r_hat[3] == 1.0
 
 
+def test_references_weigh_no_draws_of_a_flow_that_is_not_there(weighing):
+    with pytest.raises(ValueError, match="'weighing' with a flow to go through"):
+        make_references(get_task("weighing"), key=jax.random.key(0), check="weighing")
+
+
 def test_every_stored_file_belongs_to_a_task_and_was_made_by_chains_that_agree():
     paths = sorted(inversion.references.FOLDER.glob("*.npz"))
-    assert {"double_logistic", "prosail_sentinel2"} <= {path.stem for path in paths} <= set(TASKS)
+    assert {path.stem for path in paths} == set(TASKS)
     for path in paths:
         with np.load(path) as file:
             kept = ("draws", "r_hat", "effective_sample_size", "divergences", "check")
