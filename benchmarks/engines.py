@@ -80,8 +80,9 @@ def measure(name: str, task_name: str, pixels: int, seed: int) -> dict[str, Any]
     ready = time.perf_counter()
     posterior = invert(data)
     means = task.stack(posterior.mean)
-    point = name == "map"
-    low, high = (task.stack(posterior.quantile(q)) if not point else means for q in (0.5 - LEVEL / 2, 0.5 + LEVEL / 2))
+    low = high = means
+    if name != "map":  # a point has no interval
+        low, high = (task.stack(posterior.quantile(q)) for q in (0.5 - LEVEL / 2, 0.5 + LEVEL / 2))
     seconds = time.perf_counter() - ready
     inside = (low <= truth) & (truth <= high)
     sure = posterior.diagnostics.get("converged")
@@ -93,7 +94,7 @@ def measure(name: str, task_name: str, pixels: int, seed: int) -> dict[str, Any]
         "microseconds": 1e6 * seconds / pixels,
         "memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "rmse": float(np.sqrt(np.mean((means - truth) ** 2, 0))[0]),
-        "coverage": None if point else float(inside.mean()),
+        "coverage": None if name == "map" else float(inside.mean()),
         "converged": None if sure is None else float(np.mean(np.asarray(sure))),
         "not_finite": int((~np.isfinite(means).all(1)).sum()),
     }
