@@ -13,8 +13,9 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 os.environ.setdefault("MPLBACKEND", "Agg")
-# Most of what the suite costs is compiling programs that run once: XLA optimises them less, a third of the time goes.
+# Most of what the suite costs is compiling programs that run once: XLA optimises them hardly, half of the time goes.
 # Examples and documentation are run with its defaults.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1")
 
 _DATA = os.environ.get("RELEO_DATA_DIR")
@@ -42,12 +43,12 @@ def data_dir() -> pathlib.Path:
 
 
 @pytest.fixture(scope="module")
-def compiled_quickly() -> Iterator[None]:
-    """For a module whose programs are large: XLA optimises still less, and no other module gets its programs."""
+def optimised() -> Iterator[None]:
+    """For a module whose programs run longer than they compile; no other module gets them."""
     import jax  # not before the environment is set
 
     jax.clear_caches()
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
     jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
     jax.clear_caches()

@@ -46,7 +46,7 @@ def differences(function, x, value):
 
 
 @pytest.fixture(scope="module")
-def slopes():
+def slopes(optimised):  # the precision that users get
     x = points()
     single = jax.jit(jax.vmap(jax.jacrev(box_reflectance)))(jnp.asarray(x, jnp.float32))
     value = jax.jit(jax.vmap(box_reflectance))(jnp.asarray(x, jnp.float32))

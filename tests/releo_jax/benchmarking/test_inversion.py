@@ -34,6 +34,8 @@ from releo_jax.benchmarking.inversion import (
 from releo_jax.benchmarking.inversion.newton_flow import NewtonEncoder
 from releo_jax.observations import SingleDate, observe
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 
 @pytest.fixture
 def registries(monkeypatch):

@@ -6,6 +6,8 @@ from scipy import stats
 
 from releo_jax.metrics import c2st
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 N = 2000
 
 

@@ -32,9 +32,6 @@ from releo_jax.systems.retrieval import DERIVED, AmortizedRetrieval
 from releo_jax.systems.train import train_retrieval
 from releo_jax.variables import FLAGS, VARIABLES
 
-# Compiling is nearly all that these tests cost: their programs are large and run once.
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 SUFFIXES = ("mean", "std", "q05", "q50", "q95", "lower", "upper", "flag")
 
 
