@@ -26,12 +26,11 @@ from releo_jax.inference.laws import (
     Law,
     Marginal,
     NormalMarginal,
-    TruncatedMarginal,
-    TruncatedNormals,
     offsets,
 )
 from releo_jax.inference.mixtures import Mixture
 from releo_jax.inference.structure import Site
+from releo_jax.inference.truncated_normals import TruncatedMarginal, TruncatedNormals
 
 
 class Family(Protocol):

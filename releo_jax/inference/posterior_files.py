@@ -14,12 +14,13 @@ from jax import Array
 from safetensors import safe_open
 
 from releo_jax.inference.flows import FlowShape, SplineFlow
-from releo_jax.inference.laws import DiagonalNormal, FullNormal, Law, TruncatedNormals
+from releo_jax.inference.laws import DiagonalNormal, FullNormal, Law
 from releo_jax.inference.lut import TablePosterior
 from releo_jax.inference.mixtures import NormalMixture
 from releo_jax.inference.posterior import DrawsPosterior, GuidePosterior, PointPosterior, Posterior
 from releo_jax.inference.storage import read_header, write
 from releo_jax.inference.structure import Model, Site, Structure, read_structure
+from releo_jax.inference.truncated_normals import TruncatedNormals
 from releo_jax.observations import Observations
 
 _KEY = "releo_jax.posterior"
