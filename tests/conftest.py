@@ -42,13 +42,11 @@ def data_dir() -> pathlib.Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def optimised() -> Iterator[None]:
-    """For a module whose programs run longer than they compile; no other module gets them."""
+    """For tests whose programs run longer than they compile, and for the precision that users get."""
     import jax  # not before the environment is set
 
-    jax.clear_caches()
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
-    jax.clear_caches()

@@ -1,5 +1,7 @@
 """Slopes of reflectance: right over the whole box, on its faces and in its corners; every parameter matters."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,8 +47,13 @@ def differences(function, x, value):
     return np.stack([(4 * slope(j, h / 2) - slope(j, h)) / 3 for j, h in enumerate(steps)], axis=-1)
 
 
-@pytest.fixture(scope="module")
-def slopes(optimised):  # the precision that users get
+@pytest.fixture
+def slopes(optimised):
+    return computed()
+
+
+@functools.cache
+def computed():
     x = points()
     single = jax.jit(jax.vmap(jax.jacrev(box_reflectance)))(jnp.asarray(x, jnp.float32))
     value = jax.jit(jax.vmap(box_reflectance))(jnp.asarray(x, jnp.float32))

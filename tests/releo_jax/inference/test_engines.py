@@ -178,6 +178,7 @@ def test_a_mode_that_is_none_keeps_a_finite_law_and_is_marked(linear, scene):
     assert np.isfinite(found.rows).all() and np.isfinite(found.log_evidence).all()
 
 
+@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("name", ["laplace", "svi", "lut", "smc"])
 def test_neither_key_nor_memory_nor_neighbours_change_what_is_found(name, linear, scene):
     """The same key gives the same numbers, in chunks of any size, and a broken pixel does not touch the others."""
