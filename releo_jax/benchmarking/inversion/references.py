@@ -153,7 +153,7 @@ def make_references(
         others = _stacked(task, fit_smc(task.model, data, key=key_check, particles=DRAWS, moves=moves, reference=0))
     found = np.array([c2st(a, b).accuracy for a, b in zip(kept, others, strict=True)])
     made = {
-        **{"warmup": warmup, "draws": draws, "chains": chains, "check": check, "moves": moves},
+        **{"warmup": warmup, "draws": draws, "chains": chains, "accept": ACCEPT, "check": check, "moves": moves},
         **{"seconds": round(time.perf_counter() - begin), "versions": machine(PACKAGES)["versions"]},
     }
     return References(
