@@ -20,14 +20,7 @@ from jax import Array
 from releo_jax.encoders.pixel import Constant
 from releo_jax.inference.flows import Flow
 from releo_jax.inference.heads import Head, factor_rows, find, positive, row_entries, total_size
-from releo_jax.inference.laws import (
-    DiagonalNormal,
-    FullNormal,
-    Law,
-    Marginal,
-    NormalMarginal,
-    offsets,
-)
+from releo_jax.inference.laws import DiagonalNormal, FullNormal, Law, Marginal, NormalMarginal, offsets
 from releo_jax.inference.mixtures import Mixture
 from releo_jax.inference.structure import Site
 from releo_jax.inference.truncated_normals import TruncatedMarginal, TruncatedNormals

@@ -77,7 +77,7 @@ class TruncatedNormals(eqx.Module):
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> tuple[dict[str, Array], Array]:
         """Values and their log density."""
         # One program for all sites: their arithmetic is the same, and compiling it takes seconds each time.
-        parent = TruncatedNormal(self.location, self.scale, low=0.0, high=1.0)
+        parent = self._parent()
         unit = parent.sample(key, shape)
         return self._values(unit), parent.log_prob(unit).sum(-1) - self._log_width()
 
@@ -85,8 +85,10 @@ class TruncatedNormals(eqx.Module):
         """Log density of values of all sites."""
         parts = [(site, *_interval(site), jnp.asarray(values[site.name])) for site in self.sites]
         unit = [_flat(site, (value - low) / (high - low)) for site, low, high, value in parts]
-        parent = TruncatedNormal(self.location, self.scale, low=0.0, high=1.0)
-        return parent.log_prob(jnp.concatenate(unit, axis=-1)).sum(-1) - self._log_width()
+        return self._parent().log_prob(jnp.concatenate(unit, axis=-1)).sum(-1) - self._log_width()
+
+    def _parent(self) -> dist.Distribution:
+        return TruncatedNormal(self.location, self.scale, low=0.0, high=1.0)
 
     def _values(self, unit: Array) -> dict[str, Array]:
         """Values of all sites at places `(*batch, size)` between 0 and 1 in their intervals."""
@@ -105,14 +107,13 @@ class TruncatedNormals(eqx.Module):
 
     def moments(self) -> dict[str, tuple[Array, Array]]:
         """Mean and standard deviation of every site, in one program for all."""
-        parent = TruncatedNormal(self.location, self.scale, low=0.0, high=1.0)
+        parent = self._parent()
         mean, spread = self._values(parent.mean), self._stretched(jnp.sqrt(parent.variance))
         return {name: (mean[name], std) for name, (_, std) in spread.items()}
 
     def quantiles(self, level: float | Array) -> dict[str, Array]:
         """Values `(*batch, *site.shape)` below which every site lies with probability `level`, in one program."""
-        parent = TruncatedNormal(self.location, self.scale, low=0.0, high=1.0)
-        return self._values(parent.icdf(jnp.asarray(level, self.location.dtype)))
+        return self._values(self._parent().icdf(jnp.asarray(level, self.location.dtype)))
 
     def marginal(self, site: str) -> TruncatedMarginal:
         """Law of one site."""

@@ -49,11 +49,11 @@ def differences(function, x, value):
 
 @pytest.fixture
 def slopes(optimised):
-    return computed()
+    return values_and_slopes()
 
 
 @functools.cache
-def computed():
+def values_and_slopes():
     x = points()
     single = jax.jit(jax.vmap(jax.jacrev(box_reflectance)))(jnp.asarray(x, jnp.float32))
     value = jax.jit(jax.vmap(box_reflectance))(jnp.asarray(x, jnp.float32))
