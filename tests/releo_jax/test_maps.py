@@ -1,6 +1,7 @@
 """Maps: the right values at the right place, whole files or none, memory and programs that do not grow."""
 
 import contextlib
+import gc
 import os
 import threading
 import time
@@ -237,6 +238,16 @@ def test_reading_computing_and_writing_overlap(tmp_path, monkeypatch):
     assert report.elapsed < 0.75 * sum(stages)
 
 
+@pytest.fixture
+def garbage_is_collected_at_once():
+    """As Python does without `conftest.py`."""
+    threshold = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    yield
+    gc.set_threshold(*threshold)
+
+
+@pytest.mark.usefixtures("garbage_is_collected_at_once")
 def test_memory_does_not_grow_with_the_image(tmp_path, monkeypatch):
     monkeypatch.setattr(blockwise, "BATCH", 4096)
     write, held = BlockWriter.write, []
