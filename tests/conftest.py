@@ -17,7 +17,10 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # Most of what the suite costs is compiling programs that run once: XLA hardly optimises them.
 # Examples and documentation are run with its defaults.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1")
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1 --xla_cpu_parallel_codegen_split_count=1",
+)
 
 _DATA = os.environ.get("RELEO_DATA_DIR")
 

@@ -33,8 +33,6 @@ from releo_jax.benchmarking.inversion import (
 from releo_jax.benchmarking.inversion.newton_flow import NewtonEncoder
 from releo_jax.observations import SingleDate, observe
 
-pytestmark = pytest.mark.usefixtures("optimised")
-
 
 @pytest.fixture
 def registries(monkeypatch):
@@ -97,6 +95,7 @@ def weighing(registries):
     return References(draws, some, 400 * some, 0 * some, 0.5 * some, {"chains": 4, "draws": 100})
 
 
+@pytest.mark.usefixtures("optimised")  # the classifier of C2ST
 def test_an_own_task_and_an_own_algorithm_meet(weighing):
     right = measure("weighing", "exact", "tiny")
     wrong = measure("weighing", "narrow", "tiny", references=weighing)
@@ -189,6 +188,7 @@ def test_the_fixed_observations_are_those_of_the_references():
     assert ((low < truth) & (truth < high)).all()
 
 
+@pytest.mark.usefixtures("optimised")
 def test_a_row_and_a_report_of_the_double_logistic(tmp_path):
     row = measure("double_logistic", "full_covariance", "tiny", pixels=300)
     assert row.pixels == 300 and row.simulations > 0 and row.training_seconds > 0 and row.microseconds > 0
