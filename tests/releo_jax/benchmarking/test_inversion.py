@@ -188,12 +188,12 @@ def test_the_fixed_observations_are_those_of_the_references():
     assert ((low < truth) & (truth < high)).all()
 
 
-@pytest.mark.usefixtures("optimised")
-def test_a_row_and_a_report_of_the_double_logistic(tmp_path):
-    row = measure("double_logistic", "full_covariance", "tiny", pixels=300)
+def test_a_row_and_a_report_of_a_trained_guide(weighing):
+    row = measure("weighing", "full_covariance", "tiny", pixels=300)
     assert row.pixels == 300 and row.simulations > 0 and row.training_seconds > 0 and row.microseconds > 0
-    # a hundred steps leave the prior behind, and no more
-    assert 0.5 < row.mean_c2st < 1.0 and 0.7 < row.coverage < 0.98 and 0.05 < row.contraction < 1.0
+    # the family holds the posterior, and a hundred steps come near it; sampling noise of 300 pixels is 2 %
+    assert row.coverage == pytest.approx(0.9, abs=0.06) and row.contraction == pytest.approx(0.5, abs=0.1)
+    row = dataclasses.replace(row, c2st=(0.52, 0.58))  # the classifier has its own tests
     report = new_report(3, "a command").with_row(row)
     again = report.with_row(dataclasses.replace(row, crps=9.0))
     assert len(again.rows) == 1 and again.rows[0].crps == 9.0
@@ -203,7 +203,7 @@ def test_a_row_and_a_report_of_the_double_logistic(tmp_path):
     head, line, *rows = [text for text in table.splitlines() if text.startswith("|")]
     assert {text.count("|") for text in (head, line, *rows)} == {head.count("|")}
     assert best_amortized(report.rows) == row
-    assert plot_c2st(report, "double_logistic").axes and plot_calibration(report, "double_logistic").axes
+    assert plot_c2st(report, "weighing").axes and plot_calibration(report, "weighing").axes
 
 
 def test_names_that_do_not_exist_are_answered_with_those_that_do():
