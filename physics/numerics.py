@@ -157,6 +157,16 @@ def safe_sqrt(x: Array) -> Array:
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
 
 
+def safe_power(x: Array, exponent: Array | float) -> Array:
+    """`x ** exponent` for `x >= 0` and any exponent above zero, with value and slopes 0 at `x = 0`.
+
+    There the slope is infinite for exponents below one, and automatic differentiation makes 0 · inf of it, and of the
+    slope with respect to the exponent.
+    """
+    positive = x > 0
+    return jnp.where(positive, jnp.exp(exponent * jnp.log(jnp.where(positive, x, 1.0))), 0.0)
+
+
 def one_minus_exp_over(x: Array) -> Array:
     """`(1 - exp(-x)) / x`, also at `x = 0` (value 1, slope -1/2) and for negative `x`.
 

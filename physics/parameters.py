@@ -18,6 +18,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 _KEY = "physics.parameter"
 _RecordType = TypeVar("_RecordType", bound="Record")
@@ -110,7 +111,19 @@ def _common_float(values: Any) -> Any:
         if hasattr(value, "dtype") and not isinstance(value, np.generic) and jnp.issubdtype(value.dtype, jnp.floating)
     ]
     chosen = arrays or floats
-    return jax.dtypes.canonicalize_dtype(jnp.result_type(*chosen)) if chosen else jnp.result_type(float)
+    # JAX warns of float64 where it is switched off, if asked for it by name.
+    return jnp.result_type(*map(jax.dtypes.canonicalize_dtype, chosen)) if chosen else jnp.result_type(float)
+
+
+def floats(*values: ArrayLike) -> tuple[jax.Array, ...]:
+    """The values as floating-point arrays of one dtype, by the rule of `Record`."""
+    dtype = _common_float(values)
+    return tuple(jnp.asarray(value, dtype) for value in values)
+
+
+def as_float(value: ArrayLike) -> jax.Array:
+    """The value as a floating-point array: its own dtype, or JAX's default."""
+    return floats(value)[0]
 
 
 def parameters(record: type[Record] | Record) -> dict[str, Parameter]:
