@@ -67,21 +67,25 @@ def bind_to_one_core() -> None:
 
 
 def entries(quick: bool, seed: int, only: Sequence[str]) -> list[Any]:
-    """What is measured: ours, the emulator trained on our bands, and peers as far as they are installed."""
+    """What is measured: our optics, the emulator trained on our bands, peers as far as they are installed, and those of
+    our microwave models that are named."""
     from benchmarks.emulator import emulator
+    from benchmarks.microwave import microwave
     from benchmarks.optics import ours
     from benchmarks.peers import prosail_entry, torchrtm_entry
 
-    chosen: list[Any] = [prosail_entry(), torchrtm_entry(), *ours()]
-    known = [one.name for one in chosen] + [EMULATOR]
+    optics: list[Any] = [prosail_entry(), torchrtm_entry(), *ours()]
+    radar = microwave()
+    known = [one.name for one in (*optics, *radar)] + [EMULATOR]
     unknown = sorted(set(only) - set(known))
     if unknown:
         raise SystemExit(f"expected names among {known}, got {unknown}")
+    chosen = [one for one in (*optics, *radar) if one.name in only] if only else optics
     if not only or EMULATOR in only:
         say(f"{EMULATOR}: training")
-        exact = next(one for one in chosen if one.name == "ten bands")
+        exact = next(one for one in optics if one.name == "ten bands")
         chosen.append(emulator(exact, seed=seed, steps=1000 if quick else 4000))
-    return [one for one in chosen if not only or one.name in only]
+    return chosen
 
 
 def best_seconds(report: Report) -> dict[tuple[str, str], float]:
