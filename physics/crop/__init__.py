@@ -1,0 +1,1 @@
+"""Crops: growth, water, yield and biomass."""
