@@ -273,7 +273,7 @@ def test_memory_does_not_grow_with_the_image(tmp_path, monkeypatch):
     memory(256)  # what is loaded once
     # Eight blocks of 128² do not fill the queues between reading, computing and writing yet; sixteen do. The most is
     # held when all three are busiest at once, which comes about by chance; what grows with the image does so each time.
-    typical, most = np.max([memory(1024) for _ in range(2)], axis=0)
+    typical, most = np.max([memory(1024) for _ in range(3)], axis=0)
     large = []
     while not large or (large[-1][1] >= 1.25 * most and len(large) < 3):
         large.append(memory(4096))
