@@ -10,7 +10,7 @@ from releo_jax.benchmarking.accuracy import accuracy_of_gradients, accuracy_of_v
 from releo_jax.benchmarking.space import box_of, points
 
 # One of each kind; `python -m benchmarks simulators --only NAME ...` examines the others in the same way.
-KINDS = ("mironov09", "iem, exponential", "water_cloud")
+KINDS = ("mironov09", "oh04", "iem, exponential", "water_cloud", "single_scattering")
 MODELS = {one.name: one for one in microwave() if one.name in KINDS}
 
 
