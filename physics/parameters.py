@@ -12,7 +12,7 @@ output files) reads `parameters(Soil)`.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import equinox as eqx
 import jax
@@ -53,8 +53,9 @@ def param(
     description: str,
     standard_name: str | None = None,
     default: Any = dataclasses.MISSING,
+    positional: bool = False,
 ) -> Any:
-    """Declares a physical parameter as a keyword-only field of a `Record`."""
+    """Declares a physical parameter as a field of a `Record`, keyword-only unless it is said to be positional."""
     metadata = {
         _KEY: {
             "unit": unit,
@@ -65,7 +66,7 @@ def param(
         }
     }
     arguments = {} if default is dataclasses.MISSING else {"default": default}
-    return eqx.field(kw_only=True, metadata=metadata, **arguments)
+    return eqx.field(kw_only=not positional, metadata=metadata, **arguments)
 
 
 class Record(eqx.Module):
@@ -73,7 +74,12 @@ class Record(eqx.Module):
 
     Python numbers take the dtype of the arrays beside them, or JAX's default; the dtype is never weak, so that the
     same program serves every call. Shapes are checked when the record is built.
+
+    Attributes:
+        wholes: names of fields that are shares of one whole, for `check_ranges`; of the class.
     """
+
+    wholes: ClassVar[tuple[tuple[str, ...], ...]] = ()
 
     def __post_init__(self) -> None:
         names = [field.name for field in dataclasses.fields(self)]
@@ -138,26 +144,74 @@ def parameters(record: type[Record] | Record) -> dict[str, Parameter]:
 def check_ranges(record: Record) -> None:
     """Raises if a value of a record lies outside its parameter's bounds, or is not a number.
 
-    For use outside `jit`, on concrete values: the commonest cause of nonsense is a wrong unit.
+    For use outside `jit`, on concrete values: the commonest cause of nonsense is a wrong unit. Where the numbers look
+    like a known mistake (per cent for a share, degrees for radians) the message says how to repair it. Shares of one
+    whole, which a record class names in `wholes`, are checked for their sum too.
 
     Raises:
-        ValueError: names the parameter, its unit and bounds, and the offending range of values.
+        ValueError: names the parameter, its unit and bounds, the offending range of values, how many and which first,
+            and a remedy.
     """
     problems = []
+    outside: dict[str, np.ndarray] = {}
     for name, parameter in parameters(record).items():
         value = np.asarray(getattr(record, name))
         low, high = parameter.bounds
         # Bounds are decimal figures: a value rounded to the array's own precision is still inside.
         slack = 4 * np.finfo(value.dtype).eps * max(abs(low), abs(high))
-        outside = ~((value >= low - slack) & (value <= high + slack))
-        if outside.any():
-            wrong = value[outside]
+        outside[name] = ~((value >= low - slack) & (value <= high + slack))
+        if outside[name].any():
             problems.append(
-                f"{name}: expected {low:g} to {high:g} {parameter.unit}, got {np.min(wrong):g} to {np.max(wrong):g} "
-                f"in {outside.sum()} of {value.size} values; check the unit"
+                f"{name}: expected {low:g} to {high:g} {parameter.unit}, got {_seen(value, outside[name])}; "
+                f"{_remedy(parameter, value, outside[name])}"
+            )
+    for parts in type(record).wholes:
+        if any(outside[name].any() for name in parts):
+            continue  # that has been said
+        whole = sum((np.asarray(getattr(record, name), np.float64) for name in parts), np.zeros(()))
+        above = whole > 1.0 + 1e-5
+        if above.any():
+            problems.append(
+                f"{' + '.join(parts)}: expected shares of one whole, together at most 1, got {_seen(whole, above)}; "
+                "what remains is a share too: divide each by the sum of all"
             )
     if problems:
         raise ValueError(f"{type(record).__name__} out of range. " + ". ".join(problems))
+
+
+def _seen(value: np.ndarray, outside: np.ndarray) -> str:
+    """What was found outside, how often and where first."""
+    wrong = value[outside]
+    # the minimum of values that are not numbers is none
+    known = wrong[np.isfinite(wrong)]
+    found = f"{known.min():g} to {known.max():g}" if known.size else "nan or infinite values"
+    found = f"{found} in {outside.sum()} of {value.size} values"
+    if value.ndim == 0:
+        return found
+    first = tuple(map(int, np.unravel_index(int(outside.argmax()), outside.shape)))
+    return f"{found}, the first at index {first if len(first) > 1 else first[0]}"
+
+
+def _remedy(parameter: Parameter, value: np.ndarray, outside: np.ndarray) -> str:
+    """What to do about values outside the bounds, from what they look like."""
+    high = parameter.bounds[1]
+    wrong = value[outside]
+    if not np.isfinite(wrong).any():
+        return "values that are not finite stand for gaps: mask these pixels, do not compute with them"
+    # A wrong unit makes nearly all values wrong; of few, the values themselves are in doubt.
+    if outside.mean() < 0.5:
+        return "most values are inside: mask or flag these pixels, or check where they come from"
+    known = wrong[np.isfinite(wrong)]
+    if parameter.unit == "radian" and 2.0 < np.abs(known).max() <= 360.0:
+        return "this looks like degrees: use the constructor from_degrees"
+    if _is_share(parameter) and known.min() >= 0.0 and 1.0 < known.max() <= 100.0 * high:
+        return "this looks like per cent: divide by 100"
+    return "check the unit"
+
+
+def _is_share(parameter: Parameter) -> bool:
+    """Whether a parameter is counted in parts of one."""
+    return parameter.unit in ("1", "m3 m-3") and parameter.bounds[0] >= 0.0 and parameter.bounds[1] <= 1.0
 
 
 def validity(record: Record) -> jax.Array:

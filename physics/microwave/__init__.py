@@ -41,6 +41,8 @@ from physics.microwave.permittivity import (
 )
 from physics.microwave.power import (
     SENTINEL1_LOOKS,
+    check_decibels,
+    check_power,
     decibel_bias,
     decibel_std,
     from_decibels,
@@ -50,6 +52,7 @@ from physics.microwave.power import (
     sample_speckle,
     speckle_log_density,
     to_decibels,
+    usable_power,
 )
 from physics.microwave.surface import baghdadi16, dubois95, oh04, oh92, ranges, within_ranges
 from physics.microwave.vegetation import (
@@ -86,6 +89,8 @@ __all__ = [
     "baghdadi16",
     "calibrated_iem",
     "calibrated_length",
+    "check_decibels",
+    "check_power",
     "decibel_bias",
     "decibel_std",
     "dobson85",
@@ -122,6 +127,7 @@ __all__ = [
     "to_decibels",
     "topp80",
     "topp80_inverse",
+    "usable_power",
     "water",
     "water_cloud",
     "wave_number",

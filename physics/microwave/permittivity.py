@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +35,8 @@ class Permittivity(Record):
 
 class MoistSoil(Record):
     """A moist mineral soil; every field an array `(*batch)`."""
+
+    wholes: ClassVar[tuple[tuple[str, ...], ...]] = (("clay", "sand"),)
 
     soil_moisture: Array = param(
         unit="m3 m-3",

@@ -6,6 +6,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -28,6 +29,86 @@ def to_decibels(power: ArrayLike) -> Array:
 def from_decibels(decibels: ArrayLike) -> Array:
     """Power from decibels, 10^(x / 10)."""
     return jnp.exp(as_float(decibels) / _DECIBEL)
+
+
+def usable_power(power: ArrayLike) -> Array:
+    """Where measured powers can be used: finite and above zero. Works under `jit`.
+
+    After the noise is subtracted, dark pixels have powers below zero, which have no decibels: mask them, or average
+    more pixels before the logarithm is taken.
+
+        usable = usable_power(power)
+        record = SingleDate(to_decibels(jnp.where(usable, power, 1.0)), usable, geometry)
+
+    Args:
+        power: linear, `(*batch)`.
+
+    Returns:
+        Boolean mask `(*batch)`.
+    """
+    value = as_float(power)
+    return jnp.isfinite(value) & (value > 0.0)
+
+
+def check_power(power: ArrayLike, *, name: str = "backscatter") -> None:
+    """Raises if values cannot be linear backscatter as a whole. For use outside `jit`.
+
+    Single powers below zero, as they are after the noise is subtracted, pass: `usable_power` masks them.
+
+    Args:
+        power: linear, any shape; values that are not finite are left out.
+        name: of the values, for the message.
+
+    Raises:
+        ValueError: most values are those of decibels or of digital numbers; says what to do.
+    """
+    value = _finite(power)
+    if not value.size:
+        return
+    middle = float(np.median(value))
+    seen = f"got a median of {middle:g} (from {value.min():g} to {value.max():g}) in {value.size} values"
+    # No noise is subtracted that is as strong as a power of 1, and no field scatters as much as 100.
+    if middle < -1.0:
+        raise ValueError(
+            f"{name}: expected linear power (m2 m-2, mostly 0.001 to 1), {seen}; this looks like dB: convert it with "
+            "from_decibels"
+        )
+    if middle > 100.0:
+        raise ValueError(
+            f"{name}: expected linear power (m2 m-2, mostly 0.001 to 1), {seen}; this looks like digital numbers: "
+            "calibrate them first"
+        )
+
+
+def check_decibels(decibels: ArrayLike, *, name: str = "backscatter") -> None:
+    """Raises if values cannot be backscatter in decibels as a whole. For use outside `jit`.
+
+    Args:
+        decibels: dB, any shape; values that are not finite are left out.
+        name: of the values, for the message.
+
+    Raises:
+        ValueError: most values are those of linear power or of digital numbers; says what to do.
+    """
+    value = _finite(decibels)
+    if not value.size:
+        return
+    middle = float(np.median(value))
+    seen = f"got a median of {middle:g} (from {value.min():g} to {value.max():g}) in {value.size} values"
+    # Land scatters -30 to -3 dB; in linear power its values lie between -0.01, less the noise, and 1.
+    if float(np.median(np.abs(value))) < 1.0 and float(np.quantile(value, 0.05)) > -1.0:
+        raise ValueError(
+            f"{name}: expected dB (mostly -30 to 0), {seen}; this looks like linear power: convert it with to_decibels"
+        )
+    if middle > 30.0:
+        raise ValueError(
+            f"{name}: expected dB (mostly -30 to 0), {seen}; this looks like digital numbers: calibrate them first"
+        )
+
+
+def _finite(values: ArrayLike) -> np.ndarray:
+    value = np.asarray(values, np.float64)
+    return value[np.isfinite(value)]
 
 
 def speckle_log_density(power: ArrayLike, mean: ArrayLike, looks: ArrayLike) -> Array:

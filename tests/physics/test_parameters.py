@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from physics import Canopy, Leaf, Soil, SunView, broadcast_fields, check_ranges, parameters, validity
+from physics.microwave import MoistSoil, RadarView
 
 LEAF = {"layers": 1.5, "chlorophyll": 40.0, "carotenoids": 8.0, "water": 0.01, "dry_matter": 0.009}
 
@@ -60,6 +61,50 @@ def test_degrees_given_as_radians_are_noticed():
     with pytest.raises(ValueError, match="sun_zenith.*radian"):
         check_ranges(SunView(sun_zenith=30.0, view_zenith=0.0, relative_azimuth=0.0))
     check_ranges(SunView.from_degrees(30.0, 5.0, 120.0))
+
+
+def _soil(**changed):
+    return MoistSoil(**{"soil_moisture": 0.2, "clay": 0.2, "sand": 0.4} | changed)
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        (
+            _soil(soil_moisture=[12.0, 31.0]),
+            "soil_moisture: .* m3 m-3, got 12 to 31 in 2 of 2 .*per cent: divide by 100",
+        ),
+        (
+            _soil(clay=30.0, sand=0.4),
+            "clay: expected 0 to 1 1, got 30 to 30 in 1 of 1 values; .*per cent: divide by 100",
+        ),
+        (_soil(sand=np.full((2, 3), 55.0)), r"sand: .* 6 of 6 values, the first at index \(0, 0\); .*per cent"),
+        (
+            _soil(clay=[0.2, 0.5], sand=[0.4, 0.7]),
+            "clay [+] sand: .* got 1.2 to 1.2 in 1 of 2 .* index 1; .*divide each",
+        ),
+        (_soil(soil_moisture=0.7), "soil_moisture: .* got 0.7 to 0.7 in 1 of 1 values; check the unit"),
+        (
+            _soil(soil_moisture=[0.2, 0.3, -0.1]),
+            "soil_moisture: .* got -0.1 to -0.1 in 1 of 3 .* index 2; .*mask or flag these pixels",
+        ),
+        (
+            _soil(soil_moisture=[0.2, np.nan]),
+            "soil_moisture: .* got nan or infinite values in 1 of 2 .* index 1; .*mask these pixels",
+        ),
+        (_soil(soil_moisture=[20.0, np.nan]), "soil_moisture: .* got 20 to 20 in 2 of 2 .*per cent"),
+        (RadarView(incidence=[30.0, 40.0]), "incidence: expected 0 to 1.39626 radian, .*degrees.*from_degrees"),
+        (RadarView(incidence=1.5), "incidence: .* got 1.5 to 1.5 .*check the unit"),
+        (Leaf(**LEAF | {"water": 0.9}), "water: expected 0 to 0.2 cm, got 0.9 to 0.9 in 1 of 1 values; check the unit"),
+    ],
+)
+def test_known_mistakes_are_named_with_unit_place_and_remedy(record, words):
+    with pytest.raises(ValueError, match=f"{type(record).__name__} out of range. {words}"):
+        check_ranges(record)
+
+
+def test_shares_of_a_whole_may_fill_it():
+    check_ranges(_soil(clay=[0.6, 0.0], sand=[0.4, 1.0]))
 
 
 def test_validity_is_a_mask_under_jit():

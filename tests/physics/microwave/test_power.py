@@ -9,6 +9,8 @@ from scipy import stats
 from physics.microwave.geometry import RadarView
 from physics.microwave.power import (
     SENTINEL1_LOOKS,
+    check_decibels,
+    check_power,
     decibel_bias,
     decibel_std,
     from_decibels,
@@ -18,6 +20,7 @@ from physics.microwave.power import (
     sample_speckle,
     speckle_log_density,
     to_decibels,
+    usable_power,
 )
 from tests.physics.microwave.cases import reference
 
@@ -66,3 +69,37 @@ def test_incidence_is_taken_out():
     line = normalised_by_slope(-10.0 - 0.13 * jnp.array([30.0, 38.0, 45.0]), seen, reference_view, slope=-0.13)
     np.testing.assert_allclose(line, -14.94, atol=1e-5)
     np.testing.assert_allclose(gamma_nought(lambertian, seen), 0.1 * jnp.cos(seen.incidence), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("check", "values", "words"),
+    [
+        (check_power, [-12.0, -15.0, np.nan], r"vv: expected linear power .* median of -13.5 .*dB: .*from_decibels"),
+        (check_power, [350.0, 120.0], "vv: .*digital numbers"),
+        (check_decibels, [0.02, 0.3, -0.001], "vv: expected dB .* median of 0.02 .*linear power: .*to_decibels"),
+        (check_decibels, [350.0, 120.0], "vv: .*digital numbers"),
+    ],
+)
+def test_power_and_decibels_in_each_others_place_are_named(check, values, words):
+    with pytest.raises(ValueError, match=words):
+        check(np.array(values), name="vv")
+
+
+@pytest.mark.parametrize(
+    ("check", "values"),
+    [
+        # less the noise, a dark area may be below zero on average; cities scatter more than 1
+        (check_power, [-0.004, 0.001, -0.002, 3.0]),
+        (check_decibels, [-28.0, -8.0, 4.0, np.nan]),
+        (check_decibels, [0.4, -0.3, -1.5, 0.2]),
+        (check_power, [np.nan]),
+        (check_decibels, []),
+    ],
+)
+def test_what_occurs_passes(check, values):
+    check(np.array(values))
+
+
+def test_powers_without_decibels_are_masked_pixel_by_pixel():
+    power = jnp.array([0.1, -1e-4, 0.0, jnp.nan, jnp.inf, 1e-6])
+    np.testing.assert_array_equal(jax.jit(usable_power)(power), [True, False, False, False, False, True])
