@@ -9,7 +9,7 @@ References:
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -19,9 +19,9 @@ from jax import Array
 from physics.numerics import pointwise, reciprocal, stored_spectra
 from physics.optics.geometry import SunView, fold_azimuth
 from physics.optics.hot_spot import hot_spot_integral, hot_spot_integral_legacy
-from physics.optics.leaf_angles import beam_coefficients, bimodal, ellipsoidal
+from physics.optics.leaf_angles import BeamCoefficients, beam_coefficients, bimodal, ellipsoidal
 from physics.optics.prospect import LeafOptics
-from physics.optics.two_stream import diffuse_slab, direct_beam, multiple_scattering
+from physics.optics.two_stream import Beam, Slab, diffuse_slab, direct_beam, multiple_scattering
 from physics.parameters import Record, expand, param
 
 HotSpot = Literal["exact", "legacy"]
@@ -218,31 +218,19 @@ def canopy_terms(
     hot_spot: HotSpot = "exact",
 ) -> CanopyTerms:
     """Optical properties of the canopy without soil; arguments as in `sail`."""
-    azimuth = fold_azimuth(sun_view.relative_azimuth)
-    if isinstance(canopy, BimodalCanopy):
-        share = bimodal(canopy.leaf_angle_a, canopy.leaf_angle_b)
-    else:
-        share = ellipsoidal(canopy.mean_leaf_angle)
-    beams = beam_coefficients(share, sun_view.sun_zenith, sun_view.view_zenith, azimuth)
+    layer = scattering_layer(canopy, leaf_optics, sun_view)
+    beams = layer.beams
     scattering = {"exact": hot_spot_integral, "legacy": hot_spot_integral_legacy}[hot_spot]
+    azimuth = fold_azimuth(sun_view.relative_azimuth)
     path, both_ways = scattering(
         beams.sun_extinction, beams.view_extinction, canopy.leaf_area_index, canopy.hot_spot, sun_view, azimuth
     )
-    k_s, k_o, b_f, w_r, w_t = (beam[..., None] for beam in beams)
-    lai = canopy.leaf_area_index[..., None]
-    # Or XLA computes the leaf again and again, which doubles the time of the whole.
-    r, t, absorptance = stored_spectra(leaf_optics.reflectance, leaf_optics.transmittance, leaf_optics.absorptance)
-
-    # scattering coefficients (Verhoef et al. 2007, Table 1): backward and forward, of diffuse and direct light
-    backward = 0.5 * ((1.0 + b_f) * r + (1.0 - b_f) * t)
-    attenuation = absorptance + backward
-    m2 = absorptance * (1.0 + b_f * (r - t))
-    s_b, s_f = 0.5 * ((k_s + b_f) * r + (k_s - b_f) * t), 0.5 * ((k_s - b_f) * r + (k_s + b_f) * t)
-    v_b, v_f = 0.5 * ((k_o + b_f) * r + (k_o - b_f) * t), 0.5 * ((k_o - b_f) * r + (k_o + b_f) * t)
-    w = w_r * r + w_t * t
-
-    slab = diffuse_slab(m2, attenuation, backward, lai)
-    sun, view = direct_beam(slab, k_s, s_b, s_f), direct_beam(slab, k_o, v_b, v_f)
+    w = (
+        beams.bidirectional_back[..., None] * layer.reflectance
+        + beams.bidirectional_forward[..., None] * layer.transmittance
+    )
+    slab = layer.slab
+    sun, view = beam_in(layer, beams.sun_extinction), beam_in(layer, beams.view_extinction)
     return CanopyTerms(
         sun_transmittance=sun.direct,
         view_transmittance=view.direct,
@@ -256,3 +244,45 @@ def canopy_terms(
         single_scattering=w * path[..., None],
         multiple_scattering=multiple_scattering(slab, sun, view),
     )
+
+
+class ScatteringLayer(NamedTuple):
+    """Leaves of a canopy as light meets them, before any beam.
+
+    Attributes:
+        beams: extinction and scattering per leaf area, fields `(*batch)`.
+        slab: the layer under diffuse light.
+        reflectance, transmittance, absorptance: of a leaf, `(*batch, wavelength)`.
+    """
+
+    beams: BeamCoefficients
+    slab: Slab
+    reflectance: Array
+    transmittance: Array
+    absorptance: Array
+
+
+def scattering_layer(canopy: Canopy | BimodalCanopy, leaf_optics: LeafOptics, sun_view: SunView) -> ScatteringLayer:
+    """The canopy as a layer that extinguishes and scatters; arguments as in `sail`."""
+    azimuth = fold_azimuth(sun_view.relative_azimuth)
+    if isinstance(canopy, BimodalCanopy):
+        share = bimodal(canopy.leaf_angle_a, canopy.leaf_angle_b)
+    else:
+        share = ellipsoidal(canopy.mean_leaf_angle)
+    beams = beam_coefficients(share, sun_view.sun_zenith, sun_view.view_zenith, azimuth)
+    b_f = beams.inclination[..., None]
+    # Or XLA computes the leaf again and again, which doubles the time of the whole.
+    r, t, absorptance = stored_spectra(leaf_optics.reflectance, leaf_optics.transmittance, leaf_optics.absorptance)
+    # scattering of diffuse light (Verhoef et al. 2007, Table 1)
+    backward = 0.5 * ((1.0 + b_f) * r + (1.0 - b_f) * t)
+    m2 = absorptance * (1.0 + b_f * (r - t))
+    slab = diffuse_slab(m2, absorptance + backward, backward, canopy.leaf_area_index[..., None])
+    return ScatteringLayer(beams, slab, r, t, absorptance)
+
+
+def beam_in(layer: ScatteringLayer, extinction: Array) -> Beam:
+    """A sun beam (or a view beam) in the layer, from its extinction `(*batch)`."""
+    k, b_f, r, t = extinction[..., None], layer.beams.inclination[..., None], layer.reflectance, layer.transmittance
+    # scattering backward and forward of direct light (Verhoef et al. 2007, Table 1)
+    back, forward = 0.5 * ((k + b_f) * r + (k - b_f) * t), 0.5 * ((k - b_f) * r + (k + b_f) * t)
+    return direct_beam(layer.slab, k, back, forward)

@@ -8,6 +8,8 @@ import pytest
 from physics.thermal.planck import (
     LANDSAT8_B10,
     LANDSAT8_B11,
+    LANDSAT9_B10,
+    LANDSAT9_B11,
     band_radiance,
     band_temperature,
     brightness_temperature,
@@ -41,5 +43,13 @@ def test_long_waves_grow_linearly_with_temperature():
     assert planck(300.0, 1e5) == pytest.approx(8278.2 * 300.0 / 1e20, rel=1e-3)
 
 
-def test_effective_wavelengths_of_landsat_lie_in_their_bands():
-    assert 10.6 < LANDSAT8_B10.wavelength < 11.19 and 11.5 < LANDSAT8_B11.wavelength < 12.51
+def test_bands_of_landsat_are_plancks_law_at_wavelengths_inside_of_them():
+    for band, (low, high) in {
+        LANDSAT8_B10: (10.6, 11.19),
+        LANDSAT9_B10: (10.6, 11.19),
+        LANDSAT8_B11: (11.5, 12.51),
+        LANDSAT9_B11: (11.5, 12.51),
+    }.items():
+        assert low < band.wavelength < high
+        # two constants of a calibration, one wavelength: both ways to a radiance agree if no digit is wrong
+        assert band_radiance(300.0, band) == pytest.approx(float(planck(300.0, band.wavelength)), rel=0.006)

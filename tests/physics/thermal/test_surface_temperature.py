@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from physics import check_ranges, validity
 from physics.thermal.emissivity import FULL_NDVI, SOIL_NDVI, skokovic14, sobrino08, vegetation_share
 from physics.thermal.planck import LANDSAT8_B10, band_radiance
+from physics.thermal.ranges import ranges, within_ranges
 from physics.thermal.surface_temperature import (
     Atmosphere,
     SplitWindow,
@@ -16,6 +18,7 @@ from physics.thermal.surface_temperature import (
     jimenez_munoz14,
     propagated,
     single_channel,
+    slstr,
 )
 from tests.physics.thermal.cases import reference
 
@@ -115,3 +118,51 @@ def test_propagated_errors_are_those_of_a_monte_carlo():
     assert rows.std.shape == (3,) and (rows.std < found.std).all()
     with pytest.raises(ValueError, match="a standard deviation for each of 5 values, got 4"):
         propagated(temperature, values, stds[:4])
+
+
+def test_sentinel3_is_linear_at_nadir_and_bends_with_the_view():
+    a, b, c, first, second = 1.2, 2.9, -1.8, 302.0, 299.5
+    with jax.enable_x64(True):
+        nadir = slstr(first, second, 0.0, a=a, b=b, c=c, angle_divisor=5.0)
+        assert nadir == pytest.approx(a + b * first + c * second, rel=1e-13)
+        theta = np.radians(55.0)
+        bent = slstr(first, second, theta, a=a, b=b, c=c, angle_divisor=5.0)
+        power = 1.0 / np.cos(theta / 5.0)
+        assert bent == pytest.approx(a + b * 2.5**power + (b + c) * second, rel=1e-13)
+        # the exponent acts on the size of a negative difference
+        turned = slstr(second - 2.5, second, theta, a=a, b=b, c=c, angle_divisor=5.0)
+        assert turned == pytest.approx(a - b * 2.5**power + (b + c) * second, rel=1e-13)
+    # where both temperatures are one, the slope is b at nadir and that of d^power, zero, elsewhere
+    slope = jax.grad(lambda t, view: slstr(t, 299.5, view, a=a, b=b, c=c, angle_divisor=5.0))
+    assert slope(299.5, 0.0) == pytest.approx(b) and slope(299.5, 0.9) == 0.0
+    rows = slstr(np.full(3, first), second, 0.5, a=np.array([1.0, np.nan, 2.0]), b=b, c=c, angle_divisor=5.0)
+    assert np.isfinite(rows).tolist() == [True, False, True]
+
+
+def test_wrong_units_are_named_and_masked():
+    with pytest.raises(ValueError, match="temperature10: expected 200 to 370 K, got 25 to 25 in 1 of 2 values"):
+        check_ranges(SplitWindow(np.array([25.0, 298.0]), 297.0, 0.98, 0.98, 2.0))
+    with pytest.raises(ValueError, match="water_vapour: expected 0 to 7 g cm-2, got 20 to 20"):
+        check_ranges(SplitWindow(298.0, 297.0, 0.98, 0.98, 20.0))
+    with pytest.raises(ValueError, match="transmittance: expected 0.05 to 1 1, got 82 to 82"):
+        check_ranges(Atmosphere(transmittance=82.0, upwelling=1.4, downwelling=2.3))
+    mask = validity(SplitWindow(np.array([25.0, 298.0, np.nan]), 297.0, 0.98, 0.98, 2.0))
+    assert mask.tolist() == [False, True, False]
+    found = jimenez_munoz14(SplitWindow(np.array([np.nan, 298.0]), 297.0, 0.98, 0.98, 2.0))
+    assert np.isfinite(found).tolist() == [False, True]
+
+
+def test_models_say_what_they_were_made_for():
+    vapour = np.array([-0.1, 6.1, np.nan, 2.0])
+    assert within_ranges(jimenez_munoz14, water_vapour=vapour).tolist() == [False, False, False, True]
+    assert within_ranges(du15, water_vapour=vapour).tolist() == [False, True, False, True]
+    assert within_ranges(skokovic14, ndvi=np.array([0.5, 0.5, -0.2]), red=np.array([0.1, 0.5, 0.1])).tolist() == [
+        True,
+        False,
+        False,
+    ]
+    assert not within_ranges(slstr, view_zenith=np.radians(65.0)) and ranges(sobrino08)["ndvi"] == (0.0, 1.0)
+    with pytest.raises(ValueError, match="expected one of du15, jimenez_munoz14, .* got 'at_sensor'"):
+        ranges(at_sensor)
+    with pytest.raises(ValueError, match="expected water_vapour for du15, got vapour; name the inputs"):
+        within_ranges(du15, vapour=vapour)
