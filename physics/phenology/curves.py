@@ -243,20 +243,27 @@ def ordered_dates(first: ArrayLike, gaps: Array, *, least: float = 1.0) -> Array
 
 
 def seasons(curve: Callable[[Any, ArrayLike], Array], each: Record, time: ArrayLike, *, baseline: ArrayLike) -> Array:
-    """Several seasons above one baseline.
+    """Several seasons above one baseline: two crops of a year, or the years of a series.
 
     Args:
         curve: of one season.
-        each: its parameters, `(*batch, season)`; their minima are where each season starts and ends.
-        time: days, `(date,)`.
+        each: its parameters, `(*batch, season)`. Of `minimum` (in `GeneralisedLogistic`, of `base`) only the distance
+            to the maximum counts: a season rises by it above the baseline.
+        time: days, `(date,)` or `(*batch, date)`.
         baseline: index outside of all seasons, `(*batch)`.
 
     Returns:
         Index `(*batch, date)`: the baseline plus what each season rises above it.
+
+    Equation:
+        baseline + sum over seasons of (curve - its own minimum).
     """
-    whole = curve(each, jnp.asarray(time))
-    base = jnp.asarray(baseline, whole.dtype)[..., None]
-    return base + jnp.sum(whole - base[..., None, :], -2)
+    days = as_float(time)
+    whole = curve(each, days if days.ndim == 1 else days[..., None, :])
+    lowest = getattr(each, "base", None)
+    lowest = each.minimum if lowest is None else lowest  # type: ignore[attr-defined]
+    rises = jnp.sum(whole - jnp.broadcast_to(lowest, whole.shape[:-1])[..., None], -2)
+    return jnp.asarray(baseline, whole.dtype)[..., None] + rises
 
 
 def continuous_days(day_of_year: ArrayLike, *, first: float, period: float = 365.25) -> Array:
@@ -272,6 +279,20 @@ def continuous_days(day_of_year: ArrayLike, *, first: float, period: float = 365
     """
     day = as_float(day_of_year)
     return day + period * jnp.ceil(jnp.maximum(first - day, 0.0) / period)
+
+
+def day_of_year(days: ArrayLike, *, period: float = 365.25) -> Array:
+    """Days of the year, from 1 on, of days on an axis that runs on: the inverse of `continuous_days`.
+
+    Args:
+        days: days since the last day of the year before the first one, `(*batch)`; negative ones lie before.
+        period: days of a year.
+
+    Returns:
+        1 to 1 + `period`, `(*batch)`.
+    """
+    days = as_float(days)
+    return days - period * jnp.floor((days - 1.0) / period)
 
 
 def _at(season: Any, time: ArrayLike) -> tuple[Any, Array]:

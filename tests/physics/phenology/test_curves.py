@@ -19,6 +19,7 @@ from physics.phenology.curves import (
     asymmetric_gaussian,
     beck06,
     continuous_days,
+    day_of_year,
     elmore12,
     gu09,
     ordered_dates,
@@ -53,39 +54,77 @@ def season(name, dtype=np.float64):
     return record(**dict(zip(fields.split(), map(jnp.asarray, columns), strict=True)))
 
 
-@pytest.mark.parametrize("name", CURVES)
-def test_curves_equal_the_reference_code(name):
-    with jax.enable_x64(True):
-        found = CURVES[name][0](season(name), REFERENCE["t"])
-        np.testing.assert_allclose(found, REFERENCE[name], atol=1e-12)
-
-
-@pytest.mark.parametrize("name", CURVES)
-def test_slopes_in_single_precision_are_those_of_double_precision_differences(name):
+def of_columns(name, columns, time):
     curve, record, fields = CURVES[name]
-    names, time = fields.split(), jnp.asarray(REFERENCE["t"][::6], jnp.float32)
+    return curve(record(**dict(zip(fields.split(), columns, strict=True))), time)
 
-    def values(columns, time):
-        return curve(record(**dict(zip(names, columns, strict=True))), time)
 
-    columns = REFERENCE[f"{name}_params"].T
-    slopes = jax.jit(jax.jacfwd(values))(tuple(jnp.asarray(columns, jnp.float32)), time)
+def of_all(given, time):
+    """All curves from their columns, as one program."""
+    return {name: of_columns(name, columns, time) for name, columns in given.items()}
+
+
+STEPS = {name: 1e-5 * np.maximum(np.abs(REFERENCE[f"{name}_params"].T), 1e-3) for name in CURVES}
+
+
+@pytest.fixture(scope="module")
+def in_double_precision():
+    """Values at the parameters, and differences by each of them: `(parameter, season, time)`."""
     with jax.enable_x64(True):
-        at = jnp.asarray(columns)
-        for place, one in enumerate(slopes):
-            step = 1e-5 * jnp.maximum(jnp.abs(at[place]), 1e-3)
-            up, down = (values(tuple(at.at[place].add(sign * step)), np.asarray(time, np.float64)) for sign in (1, -1))
-            expected = np.asarray((up - down) / (2 * step[:, None]))
-            found = np.moveaxis(np.diagonal(np.asarray(one), axis1=0, axis2=2), -1, 0)
-            np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
+        given = {}
+        for name, step in STEPS.items():
+            columns = REFERENCE[f"{name}_params"].T
+            moves = np.eye(len(columns))[:, :, None] * step
+            rows = np.concatenate([np.zeros_like(moves[:1]), moves, -moves]) + columns
+            given[name] = tuple(np.moveaxis(rows, 1, 0))
+        values = jax.device_get(jax.jit(of_all)(given, REFERENCE["t"]))
+    found = {}
+    for name, value in values.items():
+        up, down = np.split(value[1:], 2)
+        found[name] = value[0], (up - down) / (2.0 * STEPS[name][..., None])
+    return found
+
+
+@pytest.fixture(scope="module")
+def in_single_precision():
+    """Slopes by each parameter `(season, time)`, and the slopes of a sum far from the season."""
+
+    def far(given):
+        return sum(one.sum() for one in of_all(given, jnp.array([-4000.0, 4000.0])).values())
+
+    def along(name, columns, time):
+        def moved(direction):
+            return jax.jvp(lambda *at: of_columns(name, at, time), columns, tuple(direction))[1]
+
+        # every season has its own parameters: one direction moves a parameter of all of them
+        every = jnp.broadcast_to(jnp.eye(len(columns))[..., None], (len(columns), len(columns), columns[0].size))
+        return jax.vmap(moved)(every)
+
+    @jax.jit
+    def both(given, time):
+        return {name: along(name, columns, time) for name, columns in given.items()}, jax.value_and_grad(far)(given)
+
+    given = {name: tuple(jnp.asarray(REFERENCE[f"{name}_params"].T, jnp.float32)) for name in CURVES}
+    return jax.device_get(both(given, jnp.asarray(REFERENCE["t"], jnp.float32)))
 
 
 @pytest.mark.parametrize("name", CURVES)
-def test_far_from_the_season_nothing_overflows(name):
-    curve = CURVES[name][0]
-    found, slope = jax.value_and_grad(lambda s: curve(s, jnp.array([-4000.0, 4000.0])).sum())(season(name, np.float32))
-    assert np.isfinite(found)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
+def test_curves_equal_the_reference_code(in_double_precision, name):
+    np.testing.assert_allclose(in_double_precision[name][0], REFERENCE[name], atol=1e-12)
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_slopes_in_single_precision_are_those_of_double_precision_differences(
+    in_double_precision, in_single_precision, name
+):
+    for found, expected in zip(in_single_precision[0][name], in_double_precision[name][1], strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_far_from_the_season_nothing_overflows(in_single_precision, name):
+    total, slopes = in_single_precision[1]
+    assert np.isfinite(total) and np.isfinite(slopes[name]).all()
 
 
 def test_a_season_by_its_dates_is_the_double_logistic_through_them():
@@ -101,10 +140,16 @@ def test_a_season_by_its_dates_is_the_double_logistic_through_them():
 
 
 def test_dates_come_in_order_whatever_the_numbers():
-    gaps = jnp.asarray(np.random.default_rng(0).normal(0, 20, (50, 3)), jnp.float32)
-    dates = ordered_dates(jnp.full(50, 60.0), gaps, least=5.0)
-    assert dates.shape == (50, 4) and (jnp.diff(dates, axis=-1) >= 4.99).all()
-    assert np.isfinite(jax.grad(lambda g: ordered_dates(0.0, g)[-1])(jnp.full(3, -200.0))).all()
+    gaps = np.random.default_rng(0).normal(0, 20, (50, 3)).astype(np.float32)
+    gaps[0] = -200.0
+
+    def both(gaps):
+        dates = ordered_dates(jnp.full(50, 60.0), gaps, least=5.0)
+        return dates[:, -1].sum(), dates
+
+    slope, dates = jax.jit(jax.grad(both, has_aux=True))(gaps)
+    assert dates.shape == (50, 4) and (np.diff(dates, axis=-1) >= 4.99).all()
+    assert np.isfinite(slope).all()
 
 
 def test_two_crops_a_year_are_the_sum_above_the_baseline():
@@ -113,18 +158,69 @@ def test_two_crops_a_year_are_the_sum_above_the_baseline():
         growth_rate=0.12, end=jnp.array([150.0, 310.0]), senescence_rate=0.12,
     )  # fmt: skip
     time = jnp.linspace(0.0, 365.0, 366)
-    found = seasons(beck06, each, time, baseline=0.2)
+
+    @jax.jit
+    def curves(each):
+        alone = [beck06(jax.tree.map(lambda leaf, i=i: jnp.broadcast_to(leaf, 2)[i], each), time) for i in (0, 1)]
+        return seasons(beck06, each, time, baseline=0.2), *alone
+
+    found, one, two = map(np.asarray, curves(each))
     assert found.shape == (366,)
-    one, two = (beck06(jax.tree.map(lambda leaf, i=i: jnp.broadcast_to(leaf, 2)[i], each), time) for i in (0, 1))
     np.testing.assert_allclose(found, one + two - 0.2, atol=1e-6)
     valley = found[170:200].min()
     assert valley < 0.3 and found[100] > 0.65 and found[265] > 0.55
 
 
+def test_seasons_share_their_baseline_whatever_their_own_minima_are():
+    shape = {"start": jnp.array([60.0, 220.0]), "growth_rate": 0.2, "end": jnp.array([150.0, 310.0])}
+    at = np.array([[-100.0, 185.0, 500.0]] * 2, np.float32)
+    low = DoubleLogistic(minimum=jnp.array([0.0, 0.3]), maximum=jnp.array([0.5, 0.7]), senescence_rate=0.2, **shape)
+    each = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (2, 2)), low)
+    baseline = np.array([0.1, 0.2], np.float32)
+    skewed = GeneralisedLogistic(
+        base=jnp.array([0.0, 0.3]), growth=0.5, senescence=0.5, senescence_rate=0.2, growth_exponent=2.0,
+        senescence_exponent=2.0, **shape,
+    )  # fmt: skip
+
+    @jax.jit
+    def found(each, low, skewed):
+        peaks = seasons(beck06, low, jnp.array([105.0, 265.0]), baseline=0.1)
+        return seasons(beck06, each, at, baseline=baseline), peaks, seasons(gu09, skewed, at[0], baseline=0.1)
+
+    lows, peaks, skewed_lows = found(each, low, skewed)
+    # two pixels, their own dates each: the baseline before, between and after the seasons
+    np.testing.assert_allclose(lows, np.repeat(baseline[:, None], 3, 1), atol=1e-3)
+    np.testing.assert_allclose(peaks, [0.6, 0.5], atol=1e-3)
+    np.testing.assert_allclose(skewed_lows, 0.1, atol=1e-3)
+
+
 def test_southern_days_run_on_over_the_new_year():
-    found = continuous_days(jnp.array([182.0, 365.0, 1.0, 181.0]), first=182.0)
+    @jax.jit
+    def both(measured):
+        found = continuous_days(measured, first=182.0)
+        return found, day_of_year(found), day_of_year(jnp.array([-10.0, 0.0, 731.5]))
+
+    found, back, others = both(jnp.array([182.0, 365.0, 1.0, 181.0]))
     np.testing.assert_allclose(found, [182.0, 365.0, 366.25, 546.25])
-    assert (jnp.diff(found) > 0).all()
+    assert (np.diff(found) > 0).all()
+    np.testing.assert_allclose(back, [182.0, 365.0, 1.0, 181.0], atol=1e-4)
+    np.testing.assert_allclose(others, [355.25, 365.25, 1.0], atol=1e-4)
+
+
+def test_a_season_over_the_new_year_is_the_same_as_any_other():
+    """November to April, once on the axis from July on, once on one that began a year before, half a year off."""
+    fields = {"minimum": 0.2, "maximum": 0.7, "growth_rate": 0.1, "senescence_rate": 0.08}
+    measured = jnp.array([200.0, 320.0, 360.0, 5.0, 60.0, 120.0, 170.0])  # days of the year, in the order of time
+
+    @jax.jit
+    def both(measured):
+        axis, end = (continuous_days(days, first=182.0) for days in (measured, 105.0))
+        found = beck06(DoubleLogistic(start=320.0, end=end, **fields), axis)
+        return found, beck06(DoubleLogistic(start=320.0 - 182.0, end=end - 182.0, **fields), axis - 182.0)
+
+    found, moved = map(np.asarray, both(measured))
+    np.testing.assert_allclose(found, moved, atol=1e-5)
+    np.testing.assert_allclose(found[[0, 3, 6]], [0.2, 0.7, 0.2], atol=0.01)
 
 
 def test_a_day_of_the_year_as_a_fraction_is_named():
