@@ -58,7 +58,9 @@ def test_whole_days_equal_the_published_logic():
 def test_soft_steps_stay_near_the_published_ones():
     soft, hard = grown(np.float32), grown(np.float32, legacy=True)
     peak, known = soft.leaf_area_index.max(1), hard.leaf_area_index.max(1)
-    np.testing.assert_allclose(peak, known, rtol=0.12)
+    np.testing.assert_allclose(peak, known, rtol=0.03)
+    np.testing.assert_allclose(soft.biomass.max(1), hard.biomass.max(1), rtol=0.03)
+    np.testing.assert_allclose(soft.grain.max(1), hard.grain.max(1), rtol=0.06)
     alive = np.asarray(hard.leaf_area_index) > 0.3
     difference = np.asarray(soft.leaf_area_index - hard.leaf_area_index)
     assert np.sqrt(np.mean(difference[alive] ** 2)) < 0.1 * float(known.mean())
@@ -87,7 +89,7 @@ def test_every_parameter_has_the_slope_of_differences():
     assert np.isfinite(slopes).all()
     with jax.enable_x64(True):
         double = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), days)
-        step = 1e-5 * np.maximum(np.abs(at), 1.0)
+        step = 1e-5 * np.maximum(np.abs(at), 1e-2)
         moved = np.concatenate([at + np.diag(step), at - np.diag(step)])
         found = np.asarray(jax.jit(jax.vmap(outputs, (0, None)))(jnp.asarray(moved), double))
     differences = ((found[: at.size] - found[at.size :]) / (2 * step[:, None])).T
