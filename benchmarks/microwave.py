@@ -7,6 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from benchmarks.columns import Columns, of
 from physics.microwave import (
     Backscatter,
     CanopyLayer,
@@ -60,8 +61,6 @@ LAYER = {
     "albedo": (0.0, 0.3),
 }
 
-Columns = Mapping[str, Any]
-
 
 def incidence(low: float, high: float) -> dict[str, tuple[float, float]]:
     """Range of the incidence, degrees."""
@@ -71,11 +70,6 @@ def incidence(low: float, high: float) -> dict[str, tuple[float, float]]:
 def view(fields: Columns) -> RadarView:
     """Direction of the radar."""
     return RadarView.from_degrees(fields["incidence"])
-
-
-def of(record: Any, fields: Columns, names: Mapping[str, Any]) -> Any:
-    """A record from the columns of some names."""
-    return record(**{name: fields[name] for name in names})
 
 
 def stacked(found: Backscatter | Permittivity | tuple[Any, ...]) -> Any:

@@ -15,11 +15,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from benchmarks.one_core import bind_to_one_core
 
 if TYPE_CHECKING:
     from releo_jax.benchmarking import Report
@@ -57,30 +58,24 @@ class Bar:
         return "at least" if sign * self.value >= sign * self.at_least else "not reached"
 
 
-def bind_to_one_core() -> None:
-    """Binds the process to the last core it may use, before the numerical libraries start their threads."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
-    os.environ["NUMBA_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
-
-
 def entries(quick: bool, seed: int, only: Sequence[str]) -> list[Any]:
     """What is measured: our optics, the emulator trained on our bands, peers as far as they are installed, and those of
-    our microwave models that are named."""
+    our other models that are named."""
+    from benchmarks.crop import crop
     from benchmarks.emulator import emulator
     from benchmarks.microwave import microwave
     from benchmarks.optics import ours
     from benchmarks.peers import prosail_entry, torchrtm_entry
+    from benchmarks.phenology_models import phenology
+    from benchmarks.thermal import thermal
 
     optics: list[Any] = [prosail_entry(), torchrtm_entry(), *ours()]
-    radar = microwave()
-    known = [one.name for one in (*optics, *radar)] + [EMULATOR]
+    others = [*microwave(), *thermal(), *phenology(), *crop()]
+    known = [one.name for one in (*optics, *others)] + [EMULATOR]
     unknown = sorted(set(only) - set(known))
     if unknown:
         raise SystemExit(f"expected names among {known}, got {unknown}")
-    chosen = [one for one in (*optics, *radar) if one.name in only] if only else optics
+    chosen = [one for one in (*optics, *others) if one.name in only] if only else optics
     if not only or EMULATOR in only:
         say(f"{EMULATOR}: training")
         exact = next(one for one in optics if one.name == "ten bands")
