@@ -63,7 +63,7 @@ class Runner:
         before = self.report.pixels
         values = blank(self.variables, len(block))
         required = [block.bands.index(name) for name in retrieval.required]
-        usable = block.mask.any(axis=1) & block.mask[:, required].all(axis=1)
+        usable = block.usable & block.mask[:, required].all(axis=1)
         rows = np.flatnonzero(usable)
         for start in range(0, rows.size, self.batch):
             part = rows[start : start + self.batch]
@@ -80,7 +80,10 @@ class Runner:
         self._started.add(id(retrieval))
         with self.report.clock(stage):
             sun_view = SunView.from_degrees(block.sun_zenith, block.view_zenith, block.relative_azimuth)
-            found = retrieval(block.reflectance, block.mask, sun_view, variables=self.variables, level=self.level)
+            beside = {} if block.radar is None else {"radar": block.radar}
+            found = retrieval(
+                block.reflectance, block.mask, sun_view, variables=self.variables, level=self.level, **beside
+            )
             return {key: np.asarray(array) for key, array in found.items()}
 
     def _tell(self, done: int) -> None:
@@ -126,6 +129,8 @@ class Stream:
         self.attrs = provenance(
             self._methods[0].name, " ".join(sensors_of(cube)), level, where, held, self.report.missing_bands
         )
+        if "backscatter" in cube:
+            self.attrs["radar_dates"] = " ".join(str(day.astype("datetime64[s]")) for day in cube["radar_time"].values)
         self._windows = list(blocks(cube, block_size))
         sizes = [window.pixels for window in self._windows]
         self._runner = Runner(
@@ -150,7 +155,8 @@ class Stream:
 
     def _read(self, window: Window) -> Block:
         with self.report.clock("reading"):
-            return load_block(self.cube, window, self._methods[window.time].bands)
+            method = self._methods[window.time]
+            return load_block(self.cube, window, method.bands, radar=getattr(method, "radar_window", None))
 
 
 @contextlib.contextmanager
@@ -251,9 +257,9 @@ def sample_block(cube: xr.Dataset, bands: Sequence[str], number: int, *, seed: i
             break
     if not found:
         raise ReleoError(f"{cube.attrs.get('source', 'the cube')}: no usable pixel; check the mask")
-    joined = {
+    joined: dict[str, Any] = {
         field.name: np.concatenate([getattr(part, field.name) for part in parts])
         for field in dataclasses.fields(Block)
-        if field.name != "bands"
+        if field.name not in ("bands", "radar")
     }
     return Block(bands=tuple(bands), **joined)

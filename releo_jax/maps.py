@@ -31,15 +31,19 @@ from releo_jax.blockwise import AHEAD, Runner, Stream, check_bands, sample_block
 from releo_jax.cubes.blocks import Block, Window
 from releo_jax.cubes.convention import sensor_name, set_grid
 from releo_jax.cubes.opening import open_cube
+from releo_jax.cubes.radar import open_radar, with_radar
 from releo_jax.cubes.streaming import BlockWriter, frame_of
-from releo_jax.cubes.tables import read_table
+from releo_jax.cubes.tables import read_table, with_radar_columns
 from releo_jax.cubes.writing import write_table
 from releo_jax.errors import ReleoError
 from releo_jax.results import Progress, Report, check_request, output_keys, provenance
 from releo_jax.systems import Retrieval
 
-METHODS = ("prosail-vae", "sl2p")
+METHODS = ("prosail-vae", "sl2p", "optical-radar")
 """Names of the methods that `load_method` knows; the first is the default."""
+
+RADAR_METHOD = METHODS[2]
+"""The one that takes radar images too; the default where there are any."""
 
 TABLES = (".csv", ".parquet")
 IMAGES = (".nc", ".zarr", ".tif", ".tiff")
@@ -70,6 +74,10 @@ def load_method(name: str, sensor: str, *, draws: int | None = None, misfit: boo
         from releo_jax.systems.sl2p import sl2p_retrieval
 
         retrieval = sl2p_retrieval(sensor_name(sensor))
+    elif name == RADAR_METHOD:
+        from releo_jax.systems.optical_radar_retrieval import load_optical_radar
+
+        retrieval = load_optical_radar(sensor_name(sensor))
     elif name == "prosail-vae":
         from releo_jax.systems.prosail_vae import load_retrieval
 
@@ -217,7 +225,10 @@ def invert_file(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
-    method: str = METHODS[0],
+    method: str | None = None,
+    radar: str | os.PathLike[str] | None = None,
+    radar_unit: str | None = None,
+    incidence: float | None = None,
     variables: Sequence[str] | None = None,
     level: float = 0.9,
     sensor: str | None = None,
@@ -235,7 +246,10 @@ def invert_file(
     Args:
         source: an image that `open_cube` opens, or a table (`.csv`, `.parquet`).
         output: `.nc`, `.zarr` or `.tif` for an image, `.csv` or `.parquet` for a table.
-        method: one of `METHODS`.
+        method: one of `METHODS`; None for the default, which with a radar image is `RADAR_METHOD`.
+        radar: Sentinel-1 image on the same grid (`releo_jax.cubes.radar.open_radar`); tables have columns instead.
+        radar_unit: "linear" or "dB", where the file does not say.
+        incidence: degrees, where the radar image or the table has none.
         variables: see `predict`.
         level: see `predict`.
         sensor: `sentinel2a`, ..., where the file does not say.
@@ -256,11 +270,14 @@ def invert_file(
     """
     source, output = Path(source), Path(output)
     check_output(source, output, overwrite=overwrite)
+    method = _chosen(method, source, radar)
     if source.suffix.lower() in TABLES:
         report = Report()
         with report.clock("elapsed"):
             with report.clock("reading"):
                 frame, block = read_table(source, **reading)
+                if method == RADAR_METHOD:
+                    block = with_radar_columns(frame, block, unit=radar_unit, incidence=incidence, where=str(source))
             retrieval = load_method(method, _assumed(sensor, source), draws=draws, misfit=misfit)
             _warn_missing(check_bands(block.bands, retrieval, str(source)), source)
             if adapt:
@@ -275,9 +292,13 @@ def invert_file(
                 write_table(result, output)
         return report
     cube = open_cube(source, sensor=sensor, **reading)
-    with contextlib.closing(cube):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.closing(cube))
         if not sensors_of(cube):
             cube = cube.assign_attrs(sensor=_assumed(None, source))
+        if radar is not None:
+            beside = stack.enter_context(contextlib.closing(open_radar(radar, unit=radar_unit, incidence=incidence)))
+            cube = with_radar(cube, beside)
         retrievals = {name: load_method(method, name, draws=draws, misfit=misfit) for name in sensors_of(cube)}
         held = tuple(str(name) for name in cube["band"].values)
         for name, retrieval in retrievals.items():
@@ -290,6 +311,20 @@ def invert_file(
         return invert_cube(
             cube, output, retrievals, variables=variables, level=level, block_size=block_size, progress=progress
         )
+
+
+def _chosen(method: str | None, source: Path, radar: str | os.PathLike[str] | None) -> str:
+    """The method to use; raises where it and the radar do not go together."""
+    if method is None:
+        return METHODS[0] if radar is None else RADAR_METHOD
+    table = source.suffix.lower() in TABLES
+    if radar is not None and table:
+        raise ReleoError(f"{source}: a table holds its radar in the columns VV, VH and incidence; leave --radar out")
+    if radar is not None and method != RADAR_METHOD:
+        raise ReleoError(f"the method {method} does not take radar images; leave --radar out or choose {RADAR_METHOD}")
+    if radar is None and method == RADAR_METHOD and not table:
+        raise ReleoError(f"the method {method} needs radar images; give --radar FILE, or choose {METHODS[0]}")
+    return method
 
 
 def check_output(source: Path, output: Path, *, overwrite: bool) -> None:

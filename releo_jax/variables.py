@@ -53,6 +53,15 @@ VARIABLES: dict[str, Variable] = {
     "fcover": Variable(
         "fcover", "1", "fraction of ground covered by green vegetation", "vegetation_area_fraction", (0.0, 1.0), 1.0
     ),
+    "sm": Variable(
+        "soil_moisture",
+        "m3 m-3",
+        "moisture of the top few centimetres of the soil",
+        "volume_fraction_of_condensed_water_in_soil",
+        (0.0, 0.6),
+        0.5,
+    ),
+    "vwc": Variable("vegetation_water", "kg m-2", "water in the plants per ground area", None, (0.0, 30.0), 6.0),
 }
 """By the alias that the command line and tables use; images use the full names."""
 

@@ -76,10 +76,27 @@ def invert(
     ],
     variables: Annotated[
         str | None,
-        typer.Option(help="Among lai,pai,ccc,cwc,fapar,fcover; all of the method by default.", show_default=False),
+        typer.Option(
+            help="Among lai,pai,ccc,cwc,fapar,fcover (sm,vwc with radar); by default all.", show_default=False
+        ),
     ] = None,
     level: Annotated[float, typer.Option(help="Probability of the intervals from _lower to _upper.")] = 0.9,
-    method: Annotated[str, typer.Option(help="prosail-vae or sl2p.")] = "prosail-vae",
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="prosail-vae, sl2p or optical-radar; by default the first, with --radar the last.", show_default=False
+        ),
+    ] = None,
+    radar: Annotated[
+        Path | None,
+        typer.Option(help="Sentinel-1 VV, VH and incidence on the same grid (.nc, .zarr).", show_default=False),
+    ] = None,
+    radar_unit: Annotated[
+        str | None, typer.Option(help="linear or dB, where the file does not say.", show_default=False)
+    ] = None,
+    incidence: Annotated[
+        float | None, typer.Option(help="Degrees, where there is no angle of incidence.", show_default=False)
+    ] = None,
     sensor: _Sensor = None,
     adapt: Annotated[
         bool,
@@ -117,6 +134,9 @@ def invert(
         source,
         output,
         method=method,
+        radar=radar,
+        radar_unit=radar_unit,
+        incidence=incidence,
         variables=_words(variables),
         level=level,
         sensor=sensor,
@@ -154,6 +174,10 @@ def simulate(
     time: Annotated[str, typer.Option(help="Date and time, UTC, which place the sun.")] = "2022-06-05T10:36:00",
     latitude: Annotated[float, typer.Option(min=-80, max=80, help="Degrees north.")] = 47.8,
     clouds: Annotated[float, typer.Option(min=0, max=1, help="Share of the scene under clouds.")] = 0.06,
+    radar: Annotated[
+        Path | None,
+        typer.Option(help="Also write Sentinel-1 images of the scene on nearby dates (.nc).", show_default=False),
+    ] = None,
     overwrite: _Overwrite = False,
     quiet: _Quiet = False,
 ) -> None:
@@ -169,6 +193,7 @@ def simulate(
         time=time,
         latitude=latitude,
         clouds=clouds,
+        radar=radar,
         overwrite=overwrite,
         quiet=quiet,
     )

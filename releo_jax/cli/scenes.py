@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from releo_jax.blockwise import sensors_of
+from releo_jax.cubes.atomic import replacing, writing
 from releo_jax.cubes.convention import ANGLES, grid_of
 from releo_jax.cubes.opening import open_cube
 from releo_jax.cubes.scene import DEFAULT_BANDS, simulate_scene
@@ -32,14 +33,20 @@ def run_simulate(
     time: str,
     latitude: float,
     clouds: float,
+    radar: Path | None,
     overwrite: bool,
     quiet: bool,
 ) -> None:
     """Simulates a scene and writes it."""
-    if output.exists() and not overwrite:
-        raise ReleoError(f"{output}: exists already; choose another name, or give --overwrite")
-    if not output.parent.is_dir():
-        raise ReleoError(f"{output}: cannot write, there is no folder {output.parent}; create it")
+    for path in (output, radar):
+        if path is None:
+            continue
+        if path.exists() and not overwrite:
+            raise ReleoError(f"{path}: exists already; choose another name, or give --overwrite")
+        if not path.parent.is_dir():
+            raise ReleoError(f"{path}: cannot write, there is no folder {path.parent}; create it")
+    if radar is not None and radar.suffix.lower() != ".nc":
+        raise ReleoError(f"{radar}: expected a name that ends in .nc for the radar images")
     found = re.fullmatch(r"(\d+)(?:x(\d+))?", size)
     if found is None:
         raise ReleoError(f"expected a size such as 240 or 200x300, got {size!r}")
@@ -58,6 +65,11 @@ def run_simulate(
         cloud_cover=clouds,
     )
     write_scene(scene, output)
+    if radar is not None:
+        from releo_jax.cubes.radar_scene import simulate_radar
+
+        with replacing(radar) as temporary, writing(radar):
+            simulate_radar(scene, seed=seed).to_netcdf(temporary, engine="netcdf4")
     if not quiet:
         usable = float((scene["mask"] == 0).mean())
         print(

@@ -12,6 +12,7 @@ import xarray as xr
 from rasterio.errors import RasterioError
 
 from releo_jax.cubes.convention import ANGLES, Flag
+from releo_jax.cubes.radar import RadarPixels, near, padded
 from releo_jax.errors import ReleoError
 
 
@@ -58,6 +59,7 @@ class Block:
         sun_zenith: (pixel,) float32 degrees; finite, of no meaning where no band is usable.
         view_zenith: likewise.
         relative_azimuth: likewise.
+        radar: what a radar saw of the pixels on dates nearby, None without.
     """
 
     bands: tuple[str, ...]
@@ -67,14 +69,22 @@ class Block:
     sun_zenith: np.ndarray
     view_zenith: np.ndarray
     relative_azimuth: np.ndarray
+    radar: RadarPixels | None = None
+
+    @property
+    def usable(self) -> np.ndarray:
+        """(pixel,) bool: whether there is any measurement of a pixel."""
+        seen = np.asarray(self.mask.any(axis=1))
+        return seen if self.radar is None else np.asarray(seen | self.radar.mask.any(axis=(1, 2)))
 
     def __len__(self) -> int:
         return len(self.reflectance)
 
     def __getitem__(self, rows: Any) -> Block:
         """The block of some of the pixels: a slice or an index array."""
-        arrays = {f.name: getattr(self, f.name)[rows] for f in dataclasses.fields(self) if f.name != "bands"}
-        return Block(bands=self.bands, **arrays)
+        arrays: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "bands"}
+        chosen: dict[str, Any] = {name: part if part is None else part[rows] for name, part in arrays.items()}
+        return Block(bands=self.bands, **chosen)
 
 
 def blocks(cube: xr.Dataset, size: int | None = None) -> Iterator[Window]:
@@ -95,7 +105,9 @@ def blocks(cube: xr.Dataset, size: int | None = None) -> Iterator[Window]:
                 yield Window(time, row, column, min(step_y, height - row), min(step_x, width - column))
 
 
-def load_block(cube: xr.Dataset, window: Window, bands: Sequence[str] | None = None) -> Block:
+def load_block(
+    cube: xr.Dataset, window: Window, bands: Sequence[str] | None = None, *, radar: tuple[float, int] | None = None
+) -> Block:
     """Reads the pixels of a window.
 
     Args:
@@ -103,6 +115,7 @@ def load_block(cube: xr.Dataset, window: Window, bands: Sequence[str] | None = N
         window: which pixels.
         bands: names and order of the bands of the result, None for the cube's. A band that the cube does not hold
             comes out masked, so that a method which can do without it may go on.
+        radar: days around the date and number of dates within which radar dates are read too; None for no radar.
 
     Raises:
         ReleoError: a file cannot be read.
@@ -122,7 +135,18 @@ def load_block(cube: xr.Dataset, window: Window, bands: Sequence[str] | None = N
     flags[:, columns] = mask.reshape(len(held), -1).T
     values[:, columns] = arrays["reflectance"].reshape(len(held), -1).T
     angles = {name: np.broadcast_to(arrays[name], window.shape).reshape(-1) for name in ANGLES}
-    return block_of(wanted, values, flags, angles)
+    block = block_of(wanted, values, flags, angles)
+    return block if radar is None else dataclasses.replace(block, radar=_load_radar(cube, window, *radar))
+
+
+def _load_radar(cube: xr.Dataset, window: Window, days: float, dates: int) -> RadarPixels:
+    found, apart = near(cube, window.time, days=days, dates=dates)
+    arrays: list[np.ndarray] = []
+    if found.size:
+        part = cube[["backscatter", "incidence"]].isel(radar_time=found, y=window.y, x=window.x)
+        read = _compute(part, ("backscatter", "incidence"))
+        arrays = [array.reshape(*array.shape[:-2], -1) for array in read.values()]
+    return padded(arrays, apart, dates, window.pixels)
 
 
 def block_of(bands: Sequence[str], reflectance: np.ndarray, flags: np.ndarray, angles: dict[str, np.ndarray]) -> Block:
@@ -130,6 +154,7 @@ def block_of(bands: Sequence[str], reflectance: np.ndarray, flags: np.ndarray, a
 
     Numbers that are not finite are flagged and replaced by 0, so that nothing downstream meets a NaN.
     """
+    known: dict[str, Any] = {n: np.where(np.isfinite(angles[n]), angles[n], 0).astype(np.float32) for n in ANGLES}
     missing = ~np.isfinite(reflectance)
     flags = np.where(missing & (flags == 0), np.uint8(Flag.INVALID_VALUE), flags)
     return Block(
@@ -137,7 +162,7 @@ def block_of(bands: Sequence[str], reflectance: np.ndarray, flags: np.ndarray, a
         reflectance=np.where(missing, np.float32(0), reflectance).astype(np.float32, copy=False),
         mask=flags == 0,
         flags=flags,
-        **{name: np.where(np.isfinite(angles[name]), angles[name], 0).astype(np.float32) for name in ANGLES},
+        **known,
     )
 
 

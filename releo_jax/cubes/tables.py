@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,14 @@ from releo_jax.cubes.convention import (
     choose_angles,
     choose_bands,
     usable_angles,
+)
+from releo_jax.cubes.radar import (
+    POLARISATIONS,
+    UNITS,
+    check_backscatter,
+    check_incidence,
+    radar_pixels,
+    to_decibels,
 )
 from releo_jax.cubes.sentinel2 import CLEAR, scene_flags
 from releo_jax.cubes.values import Coding, check_integers, decode
@@ -83,6 +92,46 @@ def read_table(
     undirected = ~usable_angles(*(angles[name] for name in ANGLES))
     mask = mask | np.where(undirected, np.uint8(Flag.INVALID_VALUE), np.uint8(0))[:, None]
     return frame, block_of(chosen, reflectance, mask, angles)
+
+
+def with_radar_columns(
+    frame: pd.DataFrame, block: Block, *, unit: str | None, incidence: float | None, where: str
+) -> Block:
+    """The pixels of a table with its columns of radar: `VV`, `VH`, `incidence` in degrees, `radar_days`.
+
+    Args:
+        frame: the table; the columns may be in lower case, a cell may be empty. `VV_dB` says its unit by its name.
+        block: its pixels.
+        unit: "linear" or "dB", where the names do not say.
+        incidence: degrees, for all pixels; wins over the column.
+        where: name of the table, for messages.
+
+    Returns:
+        the block with one radar date; `radar_days` (0 without) are its days after the optical date.
+
+    Raises:
+        ReleoError: something is missing, or the numbers are not what the unit says.
+    """
+    path, plain = Path(where), {str(column).strip().lower(): str(column) for column in frame.columns}
+    decibels = np.full((len(frame), 1, len(POLARISATIONS)), np.nan, np.float32)
+    for index, name in enumerate(POLARISATIONS):
+        column = next((plain[key] for key in (name.lower(), f"{name.lower()}_db") if key in plain), None)
+        if column is None:
+            continue
+        stated = "dB" if column.strip().lower().endswith("_db") else unit
+        if stated not in UNITS:
+            raise ReleoError(f"{where}: column {column}: give --radar-unit linear or --radar-unit dB (radar_unit=...)")
+        numbers = _numbers(frame, column, path)
+        check_backscatter(numbers, stated, f"{where}: column {column}")
+        decibels[:, 0, index] = to_decibels(numbers) if stated == "linear" else numbers
+    if np.isnan(decibels).all():
+        raise ReleoError(f"{where}: expected a column VV (and VH), found {', '.join(plain)}; add it, or another method")
+    if incidence is None and "incidence" not in plain:
+        raise ReleoError(f"{where}: no column incidence; add it, or give --incidence DEGREES")
+    angles = np.full(len(frame), incidence) if incidence is not None else _numbers(frame, plain["incidence"], path)
+    check_incidence(angles, f"{where}: incidence")
+    days = _numbers(frame, plain["radar_days"], path) if "radar_days" in plain else np.zeros(len(frame))
+    return dataclasses.replace(block, radar=radar_pixels(decibels, angles[:, None], days[:, None]))
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -17,6 +17,18 @@ class Constant(nnx.Variable):
     """A number that is stored with the weights and never trained."""
 
 
+def band_statistics(values: Array, mask: Array) -> tuple[Array, Array]:
+    """Mean and standard deviation `(band,)` of the usable values `(*batch, band)`."""
+    numbers, usable = np.asarray(values, np.float64), np.asarray(mask)
+    axes = tuple(range(numbers.ndim - 1))
+    count = np.maximum(usable.sum(axes), 1)
+    mean = np.where(usable, numbers, 0.0).sum(axes) / count
+    scale = np.sqrt(np.where(usable, (numbers - mean) ** 2, 0.0).sum(axes) / count)
+    # A band that is constant or never usable in the example is left as it is.
+    scale = np.where(scale > 0.0, scale, 1.0)
+    return jnp.asarray(mean, values.dtype), jnp.asarray(scale, values.dtype)
+
+
 class PixelEncoder(nnx.Module):
     """Multi-layer perceptron from single-date observations to a context.
 
@@ -45,28 +57,18 @@ class PixelEncoder(nnx.Module):
     ) -> None:
         check_observations(example)
         self.activation, self.transform = activation, transform
-        self.names = tuple(example)
+        self.names = tuple(sorted(example))  # compiled functions give mappings back sorted
         self.means: nnx.Dict[Constant] = nnx.Dict()
         self.scales: nnx.Dict[Constant] = nnx.Dict()
         inputs = 0
-        for name, record in example.items():
+        for name, record in sorted(example.items()):
             if not isinstance(record, SingleDate):
                 raise ValueError(f"PixelEncoder: expected SingleDate records, got {type(record).__name__} for {name!r}")
-            mean, scale = self._statistics(record)
+            mean, scale = band_statistics(self._transformed(record.values), record.mask)
             self.means[name], self.scales[name] = Constant(mean), Constant(scale)
             inputs += 2 * record.values.shape[1] + len(jax.tree.leaves(record.geometry))
         sizes = [inputs, *[width] * depth]
         self.layers = nnx.List([nnx.Linear(i, o, rngs=rngs) for i, o in zip(sizes[:-1], sizes[1:], strict=True)])
-
-    def _statistics(self, record: SingleDate) -> tuple[Array, Array]:
-        values = np.asarray(self._transformed(record.values), np.float64)
-        mask = np.asarray(record.mask)
-        count = np.maximum(mask.sum(0), 1)
-        mean = np.where(mask, values, 0.0).sum(0) / count
-        scale = np.sqrt(np.where(mask, (values - mean) ** 2, 0.0).sum(0) / count)
-        # A band that is constant or never usable in the example is left as it is.
-        scale = np.where(scale > 0.0, scale, 1.0)
-        return jnp.asarray(mean, record.values.dtype), jnp.asarray(scale, record.values.dtype)
 
     def _transformed(self, values: Array) -> Array:
         return values if self.transform is None else self.transform(values)

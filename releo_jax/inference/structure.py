@@ -281,6 +281,8 @@ def _fixed_supports(traced: Any, latent: Mapping[str, Any], pixels: int) -> dict
 
 
 def _one_for_all(name: str, bound: np.ndarray, pixels: int) -> np.ndarray:
+    if bound.shape[:1] == (1,):
+        return bound[0]  # a law that broadcasts its bounds against parameters of every pixel
     if bound.shape[:1] != (pixels,):
         return bound
     if not (bound == bound[:1]).all():

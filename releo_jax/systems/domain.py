@@ -50,21 +50,32 @@ class Domain(NamedTuple):
             mask: `(pixel, band)`, True = usable.
         """
         centred = np.log(np.clip(values, 0.002, 1.5) + 0.02, dtype=np.float32) - self.mean.astype(np.float32)
-        found = np.zeros(len(values), np.float32)
-        words = mask @ (1 << np.arange(mask.shape[1]))
-        patterns = np.unique(words)
-        for pattern in patterns:
-            used = (pattern >> np.arange(mask.shape[1])) & 1 == 1
-            if not used.any():
-                continue
-            rows = slice(None) if patterns.size == 1 else words == pattern
-            factor = np.linalg.cholesky(np.linalg.inv(self.covariance[np.ix_(used, used)])).astype(np.float32)
-            found[rows] = np.square(centred[rows][:, used] @ factor).sum(axis=1)
-        return found
+        return squared_distances(centred, mask, self.covariance)
 
     def outside(self, values: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """Whether pixels are unlike the simulated ones `(pixel,)`."""
         return self.distances(values, mask) > self.distance[mask.sum(axis=1)]
+
+
+def squared_distances(centred: np.ndarray, mask: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Squared Mahalanobis distances `(pixel,)` of usable bands from their mean.
+
+    Args:
+        centred: bands less their mean `(pixel, band)` float32.
+        mask: `(pixel, band)`, True = usable.
+        covariance: `(band, band)`.
+    """
+    found = np.zeros(len(centred), np.float32)
+    words = mask @ (1 << np.arange(mask.shape[1]))
+    patterns = np.unique(words)
+    for pattern in patterns:
+        used = (pattern >> np.arange(mask.shape[1])) & 1 == 1
+        if not used.any():
+            continue
+        rows = slice(None) if patterns.size == 1 else words == pattern
+        factor = np.linalg.cholesky(np.linalg.inv(covariance[np.ix_(used, used)])).astype(np.float32)
+        found[rows] = np.square(centred[rows][:, used] @ factor).sum(axis=1)
+    return found
 
 
 def chi_square(amortized: AmortizedPosterior, record: str, guide: object, data: Observations) -> Array:
@@ -119,15 +130,15 @@ def learn_domain(
     domain = Domain(whole.mean(axis=0), np.cov(whole.T), blank, blank, np.quantile(drawn, _SHARE))
     count = mask.sum(axis=1)
     return domain._replace(
-        distance=_limits(domain.distances(values, mask), count, bands), misfit=_limits(misfit, count, bands)
+        distance=limits(domain.distances(values, mask), count, bands), misfit=limits(misfit, count, bands)
     )
 
 
-def _limits(score: np.ndarray, count: np.ndarray, bands: int) -> np.ndarray:
+def limits(score: np.ndarray, count: np.ndarray, bands: int) -> np.ndarray:
     """Quantiles of a score by the number of bands; few pixels of a number borrow from those with more bands."""
-    limits = np.full(bands + 1, np.inf)
+    found = np.full(bands + 1, np.inf)
     for number in range(bands, 0, -1):
         mine = score[count == number]
-        largest = limits[number + 1] if number < bands else np.inf
-        limits[number] = min(np.quantile(mine, _SHARE), largest) if mine.size > 500 else largest
-    return limits
+        largest = found[number + 1] if number < bands else np.inf
+        found[number] = min(np.quantile(mine, _SHARE), largest) if mine.size > 500 else largest
+    return found

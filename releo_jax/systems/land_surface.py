@@ -119,23 +119,66 @@ def land_surface(
         assert isinstance(record, SingleDate)
         noise = learned_noise("noise", bands=len(sensor.bands), median=error.noise, spread=error.noise_spread)
         with numpyro.plate("pixel", record.values.shape[0]):
-            canopy = sample_params(Canopy, prior=prior.canopy)
-            leaf = sample_params(Leaf, prior=prior.leaf, fixed={"anthocyanins": jnp.zeros(())})
-            soil = library_soil(sample_params(LibrarySoil, prior=prior.soil), wavelengths=sensor.wavelengths)
-            area = canopy.leaf_area_index
-            one = jnp.ones_like(area)
-            clumped = one if clumping is None else numpyro.sample("clumping", dist.Uniform(*clumping))
-            covered = one
-            if mixing:
-                covered = vegetated_fraction(numpyro.sample("ground_mixing", dist.Uniform(0.0, 1.0)), area)
-            numpyro.deterministic("vegetated_fraction", covered)
-            patch = eqx.tree_at(lambda record: record.leaf_area_index, canopy, clumped * area / covered)
-            plants = prosail(leaf, patch, soil, record.geometry, sensor=sensor)
-            bands = covered[:, None] * plants + (1.0 - covered[:, None]) * to_bands(soil, sensor)
+            surface = sample_surface(sensor, prior=prior, clumping=clumping, mixing=mixing)
+            bands = surface_bands(surface, surface.canopy.leaf_area_index, record.geometry, sensor=sensor)
             numpyro.deterministic("bands", bands)
             observe(RECORD, error.law(bands, noise, sensor.centres), record)
 
     return model
+
+
+class Surface(NamedTuple):
+    """Plants and soil of pixels.
+
+    Attributes:
+        leaf: fields `(pixel,)`.
+        canopy: fields `(pixel,)`; the leaf area is that of the pixel.
+        soil: reflectance `(pixel, node)`.
+        clumping: clumping index `(pixel,)`.
+        covered: share of the ground on which plants stand `(pixel,)`.
+    """
+
+    leaf: Leaf
+    canopy: Canopy
+    soil: Array
+    clumping: Array
+    covered: Array
+
+
+def sample_surface(
+    sensor: Sensor, *, prior: Published, clumping: tuple[float, float] | None = (0.5, 1.0), mixing: bool = True
+) -> Surface:
+    """Samples plants and soil inside a plate of pixels; arguments as of `land_surface`."""
+    canopy = sample_params(Canopy, prior=prior.canopy)
+    leaf = sample_params(Leaf, prior=prior.leaf, fixed={"anthocyanins": jnp.zeros(())})
+    soil = library_soil(sample_params(LibrarySoil, prior=prior.soil), wavelengths=sensor.wavelengths)
+    area = canopy.leaf_area_index
+    one = jnp.ones_like(area)
+    clumped = one if clumping is None else numpyro.sample("clumping", dist.Uniform(*clumping))
+    covered = one
+    if mixing:
+        covered = vegetated_fraction(numpyro.sample("ground_mixing", dist.Uniform(0.0, 1.0)), area)
+    numpyro.deterministic("vegetated_fraction", covered)
+    return Surface(leaf, canopy, soil, clumped, covered)
+
+
+def surface_bands(surface: Surface, leaf_area_index: Array, sun_view: SunView, *, sensor: Sensor) -> Array:
+    """Reflectance of a surface whose leaf area may be another than at the reference date.
+
+    Args:
+        surface: fields `(*batch)`.
+        leaf_area_index: `(*batch)`.
+        sun_view: `(*batch)`.
+        sensor: bands and quadrature.
+
+    Returns:
+        Reflectance `(*batch, band)`.
+    """
+    covered = surface.covered
+    area = surface.clumping * leaf_area_index / covered
+    patch = eqx.tree_at(lambda record: record.leaf_area_index, surface.canopy, area)
+    plants = prosail(surface.leaf, patch, surface.soil, sun_view, sensor=sensor)
+    return covered[..., None] * plants + (1.0 - covered[..., None]) * to_bands(surface.soil, sensor)
 
 
 def derived_variables(sites: Mapping[str, Array], sun_view: SunView) -> dict[str, Array]:

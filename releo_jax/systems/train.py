@@ -1,6 +1,7 @@
 """Trains the weights that come with the package, from simulations alone.
 
-    python -m releo_jax.systems.train [--sensors sentinel2a sentinel2b sentinel2c] [--output DIR] [--steps N]
+    python -m releo_jax.systems.train [--method prosail-vae] [--sensors sentinel2a ...] [--output DIR] [--steps N]
+    python -m releo_jax.systems.train --method optical-radar
 
 Every step simulates its pixels anew, so that no pair is seen twice. The same seed, versions and kind of machine give
 the same weights. The first sensor is trained in full; the others start from it and take a fifth of the steps, for the
@@ -14,17 +15,26 @@ import dataclasses
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
 import releo_jax
-from physics import Sensor
+from physics import Sensor, sensor
 from releo_jax.inference.amortized import AmortizedPosterior
 from releo_jax.inference.distillation import distil
+from releo_jax.systems import optical_radar_retrieval
 from releo_jax.systems.domain import learn_domain
 from releo_jax.systems.land_surface import RECORD, derived_variables
-from releo_jax.systems.prosail_vae import SENSORS, acquisition, derived_bounds, land_surface_posterior
+from releo_jax.systems.optical_radar import optical_radar_posterior
+from releo_jax.systems.prosail_vae import (
+    SENSORS,
+    SENTINEL2_BANDS,
+    acquisition,
+    derived_bounds,
+    land_surface_posterior,
+)
 from releo_jax.systems.retrieval import STATE, AmortizedRetrieval
 from releo_jax.variables import VARIABLES
 
@@ -73,6 +83,7 @@ def train_retrieval(
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--method", choices=("prosail-vae", "optical-radar"), default="prosail-vae")
     parser.add_argument("--sensors", nargs="+", choices=SENSORS, default=list(SENSORS))
     parser.add_argument("--output", type=Path, default=Path(releo_jax.__file__).parent / "data")
     parser.add_argument("--steps", type=int, default=STEPS)
@@ -82,14 +93,19 @@ def main(arguments: list[str] | None = None) -> None:
     first: AmortizedPosterior | None = None
     for name in given.sensors:
         start = time.perf_counter()
-        bands, posterior = land_surface_posterior(name)
+        bands, posterior = _untrained(given.method, name)
         steps = given.steps
         if first is not None:
             posterior = dataclasses.replace(posterior, parameters=first.parameters, constants=first.constants)
             steps = max(steps // 5, 1)
-        retrieval = train_retrieval(bands, posterior, steps=steps, seed=given.seed, progress=sys.stderr.isatty())
+        how: Any = {"steps": steps, "seed": given.seed, "progress": sys.stderr.isatty()}
+        retrieval: AmortizedRetrieval | optical_radar_retrieval.OpticalRadarRetrieval
+        if given.method == "optical-radar":
+            retrieval = optical_radar_retrieval.train_retrieval(bands, posterior, **how)
+        else:
+            retrieval = train_retrieval(bands, posterior, **how)
         first = first or retrieval.posterior
-        path = given.output / f"prosail_vae_{name}.safetensors"
+        path = given.output / f"{given.method.replace('-', '_')}_{name}.safetensors"
         retrieval.save(path)
         loss = np.nanmean(retrieval.posterior.history[-1][-200:])
         print(
@@ -97,6 +113,13 @@ def main(arguments: list[str] | None = None) -> None:
             f"{time.perf_counter() - start:.0f} s",
             flush=True,
         )
+
+
+def _untrained(method: str, name: str) -> tuple[Sensor, AmortizedPosterior]:
+    if method == "prosail-vae":
+        return land_surface_posterior(name)
+    bands = sensor(name, bands=SENTINEL2_BANDS)
+    return bands, optical_radar_posterior(bands)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 
+from releo_jax.distributions import TruncatedNormal
 from releo_jax.inference.structure import draw_prior, read_structure, simulate
 from releo_jax.observations import SingleDate, observe
 
@@ -47,6 +48,16 @@ def test_bounds_computed_inside_the_model_are_evaluated():
 
     low, high = read_structure(model, DATA).site("x").interval
     assert (float(low), float(high)) == (0.0, 3.0)
+
+
+def test_bounds_of_one_serve_laws_with_parameters_of_every_pixel():
+    def model(data):
+        with _plate(data):
+            mean = jnp.linspace(0.1, 0.4, data["sensor"].values.shape[0])
+            _score(data, numpyro.sample("x", TruncatedNormal(mean, 0.1, low=0.0, high=0.6)))
+
+    site = read_structure(model, DATA).site("x")
+    assert site.shape == () and [float(bound) for bound in site.interval] == pytest.approx([0.0, 0.6])
 
 
 def _moving(data):
