@@ -13,6 +13,12 @@ BENCHMARKS = {
     "maps": "reading, computing and writing of a map",
     "field": "every engine on the same real measurements and simulated scenes",
     "field_limits": "what limits the engines on them",
+    "joint": "optical and radar together, and each alone, on simulated pixels",
+    "soil_moisture": "water clouds of crops and soil moisture, on real fields",
+    "growth": "SAFY on wheat trials that it has not seen",
+    "phenology": "spring dates of sites that models have not seen, seasons of satellite series",
+    "crop": "SAFY beside loops over days",
+    "microwave_peers": "rates of the microwave models beside other codes",
     "validation": "scores on real measurements, beside SL2P",
     "quadrature": "fits and stores the spectral quadratures of the sensors",
 }
@@ -28,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    listing = "\n".join(f"  {name:14}{what}" for name, what in BENCHMARKS.items())
+    listing = "\n".join(f"  {name:16}{what}" for name, what in BENCHMARKS.items())
     if arguments and arguments[0] in ("-h", "--help"):
         print(f"{__doc__}\n\n{listing}")
         return 0
