@@ -207,7 +207,7 @@ def test_colours_can_be_told_apart_by_the_colour_blind(matrix):
         (lambda c: plot_corner(np.full((50, 1), np.nan), labels=["a"]), "expected finite draws"),
         (lambda c: plot_corner(np.zeros((50, 1)), labels=["a"], truth=[1, 2]), "NaN where it is unknown"),
         (lambda c: plot_predictive(np.zeros(3), np.zeros((3, 50)), bands=[1, 2, 3]), "one spectrum at a time"),
-        (lambda c: label("soil_moisture"), "or give a unit"),
+        (lambda c: label("rain"), "or give a unit"),
     ],
 )
 def test_bad_requests_say_what_to_do(call, message, check):

@@ -95,6 +95,7 @@ def weighing(registries):
     return References(draws, some, 400 * some, 0 * some, 0.5 * some, {"chains": 4, "draws": 100})
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("optimised")  # the classifier of C2ST
 def test_an_own_task_and_an_own_algorithm_meet(weighing):
     right = measure("weighing", "exact", "tiny")
@@ -169,6 +170,7 @@ def test_references_weigh_no_draws_of_a_flow_that_is_not_there(weighing):
         make_references(get_task("weighing"), key=jax.random.key(0), check="weighing")
 
 
+@pytest.mark.long
 def test_every_stored_file_belongs_to_a_task_and_was_made_by_chains_that_agree(monkeypatch):
     # Operation by operation: tasks share these, and each has a whole program of its own.
     monkeypatch.setattr(inversion.tasks, "_simulate", inversion.tasks._simulate.__wrapped__)
@@ -206,6 +208,15 @@ def test_a_row_and_a_report_of_a_trained_guide(weighing):
     assert {text.count("|") for text in (head, line, *rows)} == {head.count("|")}
     assert best_amortized(report.rows) == row
     assert plot_c2st(report, "weighing").axes and plot_calibration(report, "weighing").axes
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("optimised")
+def test_a_row_of_the_double_logistic():
+    row = measure("double_logistic", "full_covariance", "tiny", pixels=300)
+    assert row.pixels == 300 and row.simulations > 0 and row.training_seconds > 0 and row.microseconds > 0
+    # a hundred steps leave the prior behind, and no more
+    assert 0.5 < row.mean_c2st < 1.0 and 0.7 < row.coverage < 0.98 and 0.05 < row.contraction < 1.0
 
 
 def test_names_that_do_not_exist_are_answered_with_those_that_do():

@@ -203,6 +203,7 @@ def _exact(truth, data):
 
 
 # The exact posterior gains 0.507 nats on the best normal law. Flows end 0.492 to 0.503 above it, as their seed falls.
+@pytest.mark.long
 @pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize(("family", "gain"), [("mixture", 0.5), ("flow", 0.49)])
 def test_mixtures_and_flows_reach_an_exact_posterior_with_two_modes(family, gain, key):

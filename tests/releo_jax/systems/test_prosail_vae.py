@@ -165,6 +165,7 @@ def test_flags_name_what_the_model_does_not_know():
     assert not (found["lai_flag"] & FLAGS["predictive_misfit"]).any()
 
 
+@pytest.mark.long
 def test_adaptation_learns_from_an_image_and_then_draws():
     _, values, mask, seen = simulated()
     some = slice(0, 256)
@@ -180,6 +181,7 @@ def test_adaptation_learns_from_an_image_and_then_draws():
         adapted.save("never")
 
 
+@pytest.mark.long
 def test_training_command_in_small_and_its_file(tmp_path):
     bands, posterior = land_surface_posterior("sentinel2b")
     trained = train_retrieval(bands, posterior, steps=3, pixels=4000)
@@ -203,6 +205,7 @@ def test_unknown_satellite_is_named():
         load_retrieval("landsat8")
 
 
+@pytest.mark.long
 def test_the_system_of_the_paper_trains_by_its_own_loss():
     bands = sensor("sentinel2a", bands=SENTINEL2_BANDS)
     vae = prosail_vae(bands, width=32, depth=2)
