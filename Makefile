@@ -17,7 +17,7 @@ PYTEST ?=
 export JAX_PLATFORMS ?= cpu
 export MPLBACKEND ?= Agg
 
-.PHONY: help demo test lint types docs examples wheel clean
+.PHONY: help demo test long lint types docs examples wheel clean
 
 help:  ## Lists the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -41,9 +41,12 @@ demo: $(VENV)/.stamp-run  ## Simulates a scene, inverts it, draws and scores the
 	$(BIN)/releo plot $(DEMO)/maps.nc -o $(DEMO)/figures
 	$(BIN)/releo score $(DEMO)/maps.nc $(DEMO)/scene.nc
 
-test: $(VENV)/.stamp-test  ## Runs the whole test suite (PYTEST="-k leaf" narrows it)
-	@# In their order, the file that takes longest is not the last one.
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10 $(PYTEST)
+# In their order, the file that takes longest is not the last one.
+test: $(VENV)/.stamp-test  ## Runs the test suite (PYTEST="-k leaf" narrows it)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10 -m "not long" $(PYTEST)
+
+long: $(VENV)/.stamp-test  ## Runs the tests that take long: trainings, many pixels, long chains
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 10 -m long $(PYTEST)
 
 lint: $(VENV)/.stamp-dev  ## Checks style and formatting
 	$(BIN)/ruff check .
