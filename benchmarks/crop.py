@@ -286,7 +286,8 @@ def day_loop_comparison(fields: int = 10_000, days: int = 300, *, rounds: int = 
     Seconds are those of the processor, so that other work on the machine counts little. Bind the process to one core
     before JAX is loaded; `python -m benchmarks.crop` does. The loops run the published whole-day steps and give the
     five series of `Growth`, which costs them little more than leaf area alone; what is not asked of ours is not
-    computed. The plain loop reads NumPy arrays, as the public codes do, or lists, the quickest that Python can.
+    computed. Five series of constants show what writing alone takes. The plain loop reads NumPy arrays, as the public
+    codes do, or lists, the quickest that Python can.
 
     Args:
         fields: number of fields, which differ in four parameters and in their weather.
@@ -302,6 +303,8 @@ def day_loop_comparison(fields: int = 10_000, days: int = 300, *, rounds: int = 
     crops, temperature, radiation = fields_of(fields, days)
     wheat = SafyCrop(emergence=jnp.zeros(()), light_use_efficiency=jnp.ones(()))
     constant = {name: float(getattr(wheat, name)) for name in CROP if name not in CALIBRATED}
+    blank = jax.jit(lambda values: tuple(jnp.full((days, fields), value) for value in values))
+    zeros = [jnp.asarray(float(i), jnp.float32) for i in range(5)]
     every = {name: np.full(fields, value, np.float32) for name, value in constant.items()} | crops
     weather = DailyWeather(temperature=jnp.asarray(temperature), radiation=jnp.asarray(radiation))
     varied = tuple(jnp.asarray(crops[name]) for name in CALIBRATED)
@@ -337,7 +340,7 @@ def day_loop_comparison(fields: int = 10_000, days: int = 300, *, rounds: int = 
         "plain loop, lists": loop(np.ndarray.tolist),
         "NumPy over fields": lambda: numpy_seasons(every, temperature, radiation),
     }
-    sides = ours | loops
+    sides = ours | loops | {"five blank series": lambda: jax.block_until_ready(blank(zeros))}
     scale = dict.fromkeys(("plain loop", "plain loop, lists"), fields / few)
     turns: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(rounds + 1):
@@ -356,6 +359,7 @@ def day_loop_comparison(fields: int = 10_000, days: int = 300, *, rounds: int = 
             result[f"{other} / {name}"] = float(np.median(seconds[other] / seconds[name]))
         ratios = ", ".join(f"{result[f'{other} / {name}']:.3g} x {other}" for other in loops)
         print(f"  {name}: {1e3 * result[f'{name}, s']:.0f} ms, {ratios}")
+    print(f"  five blank series, written without computing: {1e3 * result['five blank series, s']:.0f} ms")
     return result
 
 
