@@ -1,0 +1,53 @@
+"""Gaussian processes over time, for irregular dates with gaps.
+
+    process = Markov(Matern32(variance=0.5, scale=40.0))
+    posterior = process.condition(Sites(days, ndvi, 0.02**2, clear))
+    weekly = posterior.at(jnp.arange(0.0, 365.0, 7.0))           # mean and variance, forecasts included
+
+Four implementations share the protocol `Process`: `Exact` (any kernel, the reference), `Markov` (kernels with a state
+space, exact in linear time), `Sparse` and `Nearest` (any kernel, approximate). Means are zero: subtract yours first.
+"""
+
+from releo_jax.gp.exact import Exact, ExactPosterior
+from releo_jax.gp.kernels import (
+    Cauchy,
+    Coregionalized,
+    Kernel,
+    Matern12,
+    Matern32,
+    Matern52,
+    Periodic,
+    Product,
+    SquaredExponential,
+    StateSpace,
+    Stationary,
+    Sum,
+)
+from releo_jax.gp.markov import Markov, MarkovPosterior
+from releo_jax.gp.process import Posterior, Process, expected_log_likelihood
+from releo_jax.gp.sites import Marginals, Sites, sorted_sites
+
+__all__ = [
+    "Cauchy",
+    "Coregionalized",
+    "Exact",
+    "ExactPosterior",
+    "Kernel",
+    "Marginals",
+    "Markov",
+    "MarkovPosterior",
+    "Matern12",
+    "Matern32",
+    "Matern52",
+    "Periodic",
+    "Posterior",
+    "Process",
+    "Product",
+    "Sites",
+    "SquaredExponential",
+    "StateSpace",
+    "Stationary",
+    "Sum",
+    "expected_log_likelihood",
+    "sorted_sites",
+]

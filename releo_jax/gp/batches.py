@@ -1,0 +1,69 @@
+"""Functions of one pixel over batches of pixels, whose kernels are shared or their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+from jax import Array
+
+from releo_jax.gp.kernels import Kernel, own_axes
+from releo_jax.gp.sites import Marginals, Sites
+
+
+def one_by_one(
+    function: Callable[[Kernel, Any], Any], kernel: Kernel, given: Any, *, batch: tuple[int, ...] | None = None
+) -> Any:
+    """A function of a kernel and one pixel's arrays, over a batch.
+
+    Args:
+        function: of one pixel.
+        kernel: parameters are scalars, or `(*batch)`.
+        given: tree of arrays `(*batch, ...)`; `Sites` tell the batch.
+        batch: its shape, where `given` is not `Sites`.
+
+    Returns:
+        The function's results, `(*batch, ...)`.
+    """
+    if batch is None:
+        batch = given.time.shape[:-1]
+    if not batch:
+        return function(kernel, given)
+    pixels = math.prod(batch)
+    leaves, structure = jax.tree.flatten(kernel)
+    parameters: list[Array] = []
+    axes: list[int | None] = []
+    for leaf, number in zip(leaves, own_axes(kernel), strict=True):
+        outer, inner = leaf.shape[: leaf.ndim - number], leaf.shape[leaf.ndim - number :]
+        if outer and outer != batch:
+            raise ValueError(
+                f"{type(kernel).__name__}: expected parameters that are scalars or of the pixels' shape {batch}, got "
+                f"{outer}"
+            )
+        parameters.append(leaf.reshape(pixels, *inner) if outer else leaf)
+        axes.append(0 if outer else None)
+    flat = jax.tree.map(lambda leaf: leaf.reshape(pixels, *leaf.shape[len(batch) :]), given)
+
+    def pixel(parameters: list[Array], given: Any) -> Any:
+        return function(jax.tree.unflatten(structure, parameters), given)
+
+    found = jax.vmap(pixel, in_axes=(axes, 0))(parameters, flat)
+    return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), found)
+
+
+def with_outputs(sites: Sites) -> Sites:
+    """Sites with an axis of outputs."""
+    if sites.value.ndim > sites.time.ndim:
+        return sites
+    wide = (sites.value[..., None], sites.variance[..., None], sites.mask[..., None])
+    return eqx.tree_at(lambda s: (s.value, s.variance, s.mask), sites, wide)
+
+
+def without_outputs(marginals: Marginals, kernel: Kernel) -> Marginals:
+    """Marginals as a kernel of one output has them."""
+    if kernel.outputs is not None:
+        return marginals
+    return Marginals(marginals.mean[..., 0], marginals.variance[..., 0])
