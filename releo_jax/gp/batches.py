@@ -8,10 +8,15 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 from releo_jax.gp.kernels import Kernel, own_axes
 from releo_jax.gp.sites import Marginals, Sites
+
+
+TOGETHER = 4096
+"""Pixels whose filter runs at once: their states fit the cache of a processor."""
 
 
 def one_by_one(
@@ -50,8 +55,33 @@ def one_by_one(
     def pixel(parameters: list[Array], given: Any) -> Any:
         return function(jax.tree.unflatten(structure, parameters), given)
 
-    found = jax.vmap(pixel, in_axes=(axes, 0))(parameters, flat)
+    each = jax.vmap(pixel, in_axes=(axes, 0))
+    if pixels <= TOGETHER:
+        found = each(parameters, flat)
+    else:
+        found = _in_parts(each, parameters, axes, flat, pixels)
     return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), found)
+
+
+def _in_parts(each: Callable[..., Any], parameters: list[Array], axes: list[int | None], flat: Any, pixels: int) -> Any:
+    """Some pixels after the others; the last part begins early rather than being short."""
+    starts = jnp.asarray([min(start, pixels - TOGETHER) for start in range(0, pixels, TOGETHER)])
+
+    def part(start: Array) -> Any:
+        def cut(leaf: Array) -> Array:
+            return jax.lax.dynamic_slice_in_dim(leaf, start, TOGETHER)
+
+        own = [leaf if axis is None else cut(leaf) for leaf, axis in zip(parameters, axes, strict=True)]
+        return each(own, jax.tree.map(cut, flat))
+
+    found = jax.lax.map(part, starts)
+    last = TOGETHER * len(starts) - pixels
+
+    def joined(leaf: Array) -> Array:
+        whole = leaf[:-1].reshape(-1, *leaf.shape[2:])
+        return jnp.concatenate([whole, leaf[-1, last:]])
+
+    return jax.tree.map(joined, found)
 
 
 def with_outputs(sites: Sites) -> Sites:

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from physics.numerics import stored_spectra
 from releo_jax.gp import matrices
 from releo_jax.gp.kernels import StateSpace
 from releo_jax.gp.matrices import Matrix, Vector
@@ -71,6 +72,14 @@ def _packed_mean(mean: Vector, dtype: Any) -> Any:
     return tuple(jnp.asarray(x, dtype) for x in mean) if isinstance(mean, tuple) else mean
 
 
+def _kept(mean: Vector, covariance: Matrix, dtype: Any) -> tuple[Vector, Matrix]:
+    if not isinstance(mean, tuple):
+        return mean, covariance
+    packed = matrices.upper(covariance, dtype)
+    kept = stored_spectra(*_packed_mean(mean, dtype), *packed)
+    return kept[: len(mean)], matrices.from_upper(kept[len(mean) :], len(mean))
+
+
 def forward(space: StateSpace, time: Array, value: Array, variance: Array, mask: Array) -> Filtered:
     """Filter.
 
@@ -85,6 +94,7 @@ def forward(space: StateSpace, time: Array, value: Array, variance: Array, mask:
         before, mean, packed = carry
         now, values, variances, masks = seen
         mean, covariance = predict(space, mean, matrices.from_upper(packed, size), now - before)
+        mean, covariance = _kept(mean, covariance, dtype)
         gains, density = [], jnp.zeros((), dtype)
         for o, row in enumerate(space.observations):
             towards = matrices.apply(covariance, row)
@@ -132,6 +142,7 @@ def backward(space: StateSpace, time: Array, filtered: Filtered) -> tuple[Adjoin
             curvature = matrices.add(
                 matrices.congruence(kept, curvature), matrices.scaled(matrices.outer(row, row), certain)
             )
+        slope, curvature = _kept(slope, curvature, dtype)
         here = Adjoint(_packed_mean(slope, dtype), matrices.upper(curvature, dtype))
         back = matrices.transposed(space.step(days)[0])
         slope, curvature = matrices.apply(back, slope), matrices.congruence(back, curvature)

@@ -117,24 +117,24 @@ class Stationary(Kernel):
         return jnp.broadcast_to(self.variance, time.shape)
 
 
-def _gamma_p(order: int, y: Array) -> list[Array]:
-    """Regularised lower incomplete gamma functions P(1..order, y), exact to the last digit relative to one.
+def _gamma_p(order: int, y: Array, decay: Array) -> list[Array]:
+    """Regularised lower incomplete gamma functions P(1..order, y), exact to the last digit of one; decay = exp(-y).
 
     P(n, y) = 1 - exp(-y) sum_{k<n} y^k / k! loses all digits for small y: there the last is summed as a series, and
     P(n) = P(n + 1) + exp(-y) y^n / n! adds the others.
     """
-    terms = 12 if y.dtype == jnp.float32 else 22
-    decay = jnp.exp(-y)
-    small = y < 2.0
+    terms = 9 if y.dtype == jnp.float32 else 17
+    small = y < 1.0
     low = jnp.where(small, y, 1.0)
     series = jnp.ones_like(y)
     for j in range(terms, 0, -1):
-        series = 1.0 + low / (order + j) * series
-    partial = sum((y**k / math.factorial(k) for k in range(1, order)), start=jnp.ones_like(y))
-    last = jnp.where(small, decay * low**order / math.factorial(order) * series, 1.0 - decay * partial)
-    found = [last]
+        series = 1.0 + low * (1.0 / (order + j)) * series
+    partial = jnp.ones_like(y)
+    for k in range(order - 1, 0, -1):
+        partial = 1.0 + y * (1.0 / k) * partial
+    found = [jnp.where(small, decay * low**order * (1.0 / math.factorial(order)) * series, 1.0 - decay * partial)]
     for n in range(order - 1, 0, -1):
-        found.append(found[-1] + decay * y**n / math.factorial(n))
+        found.append(found[-1] + decay * y**n * (1.0 / math.factorial(n)))
     return found[::-1]
 
 
@@ -156,7 +156,8 @@ class Matern12(Stationary):
 
         def step(days: Array) -> tuple[Matrix, Matrix]:
             x = days / self.scale
-            return ((jnp.exp(-x),),), ((variance * -jnp.expm1(-2.0 * x),),)
+            decay = jnp.exp(-x)
+            return ((decay,),), ((variance * _gamma_p(1, 2.0 * x, decay * decay)[0],),)
 
         return StateSpace(((variance,),), ((1.0,),), step)
 
@@ -183,7 +184,7 @@ class Matern32(Stationary):
             x = math.sqrt(3.0) * days / self.scale
             decay = jnp.exp(-x)
             y = 2.0 * x
-            third = variance * _gamma_p(3, y)[2]
+            third = variance * _gamma_p(3, y, decay * decay)[2]
             cross = variance * (0.5 * y * y * decay * decay)
             change = ((decay * (1.0 + x), decay * x), (-decay * x, decay * (1.0 - x)))
             return change, ((third, cross), (cross, third + variance * (2.0 * y * decay * decay)))
@@ -214,7 +215,7 @@ class Matern52(Stationary):
         def step(days: Array) -> tuple[Matrix, Matrix]:
             x = math.sqrt(5.0) * days / self.scale
             decay = jnp.exp(-x)
-            powers = _gamma_p(5, 2.0 * x)
+            powers = _gamma_p(5, 2.0 * x, decay * decay)
             i0, i1, i2, i3, i4 = (
                 (16.0 / 3.0) * variance * (math.factorial(n) / 2.0 ** (n + 1)) * p for n, p in enumerate(powers)
             )
