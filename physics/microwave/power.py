@@ -50,7 +50,7 @@ def usable_power(power: ArrayLike) -> Array:
     return jnp.isfinite(value) & (value > 0.0)
 
 
-def check_power(power: ArrayLike, *, name: str = "backscatter") -> None:
+def check_power(power: ArrayLike, *, name: str = "backscatter", remedy: str = "convert it with from_decibels") -> None:
     """Raises if values cannot be linear backscatter as a whole. For use outside `jit`.
 
     Single powers below zero, as they are after the noise is subtracted, pass: `usable_power` masks them.
@@ -58,6 +58,7 @@ def check_power(power: ArrayLike, *, name: str = "backscatter") -> None:
     Args:
         power: linear, any shape; values that are not finite are left out.
         name: of the values, for the message.
+        remedy: what to do where they look like dB, for the message.
 
     Raises:
         ValueError: most values are those of decibels or of digital numbers; says what to do.
@@ -70,8 +71,7 @@ def check_power(power: ArrayLike, *, name: str = "backscatter") -> None:
     # No noise is subtracted that is as strong as a power of 1, and no field scatters as much as 100.
     if middle < -1.0:
         raise ValueError(
-            f"{name}: expected linear power (m2 m-2, mostly 0.001 to 1), {seen}; this looks like dB: convert it with "
-            "from_decibels"
+            f"{name}: expected linear power (m2 m-2, mostly 0.001 to 1), {seen}; this looks like dB: {remedy}"
         )
     if middle > 100.0:
         raise ValueError(
@@ -80,12 +80,15 @@ def check_power(power: ArrayLike, *, name: str = "backscatter") -> None:
         )
 
 
-def check_decibels(decibels: ArrayLike, *, name: str = "backscatter") -> None:
+def check_decibels(
+    decibels: ArrayLike, *, name: str = "backscatter", remedy: str = "convert it with to_decibels"
+) -> None:
     """Raises if values cannot be backscatter in decibels as a whole. For use outside `jit`.
 
     Args:
         decibels: dB, any shape; values that are not finite are left out.
         name: of the values, for the message.
+        remedy: what to do where they look like linear power, for the message.
 
     Raises:
         ValueError: most values are those of linear power or of digital numbers; says what to do.
@@ -97,9 +100,7 @@ def check_decibels(decibels: ArrayLike, *, name: str = "backscatter") -> None:
     seen = f"got a median of {middle:g} (from {value.min():g} to {value.max():g}) in {value.size} values"
     # Land scatters -30 to -3 dB; in linear power its values lie between -0.01, less the noise, and 1.
     if float(np.median(np.abs(value))) < 1.0 and float(np.quantile(value, 0.05)) > -1.0:
-        raise ValueError(
-            f"{name}: expected dB (mostly -30 to 0), {seen}; this looks like linear power: convert it with to_decibels"
-        )
+        raise ValueError(f"{name}: expected dB (mostly -30 to 0), {seen}; this looks like linear power: {remedy}")
     if middle > 30.0:
         raise ValueError(
             f"{name}: expected dB (mostly -30 to 0), {seen}; this looks like digital numbers: calibrate them first"

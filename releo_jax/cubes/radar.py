@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from physics.microwave import check_decibels, check_power
 from releo_jax.errors import ReleoError
 
 POLARISATIONS = ("VV", "VH")
@@ -192,20 +193,13 @@ def check_backscatter(numbers: np.ndarray, unit: str, what: str) -> None:
         what: their name, for the message.
 
     Raises:
-        ReleoError: says what they look like and what to do.
+        ReleoError: most of them look like the other unit or like digital numbers; says what to do.
     """
-    finite = numbers[np.isfinite(numbers)]
-    if not finite.size:
-        return
-    middle, low = float(np.median(finite)), float(finite.min())
-    # Noise subtraction leaves a few negative powers; decibels of land are nearly all below zero.
-    if unit == "linear" and (middle < 0.0 or low < -1.0):
-        raise ReleoError(f"{what}: said to be linear power, but the median is {middle:.3g}; it looks like dB: say dB")
-    if unit == "dB" and low >= 0.0 and middle < 1.0:
-        raise ReleoError(
-            f"{what}: said to be dB, but the numbers lie in {low:.3g} to {float(finite.max()):.3g}; they look like "
-            "linear power: say linear"
-        )
+    check, other = (check_power, "dB") if unit == "linear" else (check_decibels, "linear")
+    try:
+        check(numbers, name=what, remedy=f"give --radar-unit {other} (radar_unit=...), or correct its name or units")
+    except ValueError as error:
+        raise ReleoError(str(error)) from error
 
 
 def check_incidence(numbers: np.ndarray, what: str) -> None:

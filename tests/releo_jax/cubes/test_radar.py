@@ -90,6 +90,7 @@ def mistaken(tmp_path, what):
         radar["VV"] = (10.0 * np.log10(radar["VV"])).assign_attrs(units="1")
     elif what == "linear given as dB":
         radar["VV"] = (10.0 ** (0.1 * radar["VV"])).assign_attrs(units="dB")
+        radar["VV"][:, :2] = -1e-4  # noise subtracted below zero
     elif what == "radians":
         radar["incidence_angle"] = np.radians(radar["incidence_angle"])
     elif what == "no unit":
@@ -104,14 +105,16 @@ def mistaken(tmp_path, what):
         radar = radar.rename(VV="first", VH="second")
     elif what == "numbers":
         radar["VV"] = (radar["VV"] * 1000).astype(np.int16)
+    elif what == "numbers as floats":
+        radar["VV"] = (radar["VV"] * 10_000).assign_attrs(units="1")
     return with_radar(cube, open_radar(written(tmp_path, radar)))
 
 
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("dB given as linear", "VV: said to be linear power, but the median is -11.*looks like dB: say dB"),
-        ("linear given as dB", "VV: said to be dB, but the numbers lie in .*look like linear power: say linear"),
+        ("dB given as linear", "VV: expected linear power .* median of -11.*looks like dB: give --radar-unit dB"),
+        ("linear given as dB", "VV: expected dB .* median of 0.0.*like linear power: give --radar-unit linear"),
         ("radians", "15 to 60 degrees, got 0.663 to 0.663; they look like radians"),
         ("no unit", "VV does not say whether it is linear power or dB; give --radar-unit"),
         ("no angle", "no angle of incidence in the file; give --incidence DEGREES"),
@@ -119,6 +122,7 @@ def mistaken(tmp_path, what):
         ("other grid", "grids do not match: .*warp the radar"),
         ("no polarisation", "expected a variable named after the polarisation VV .*found first, second"),
         ("numbers", "VV: expected calibrated sigma-0, got int16 numbers"),
+        ("numbers as floats", "VV: expected linear power .* looks like digital numbers: calibrate"),
     ],
 )
 def test_mistakes_are_named_with_their_remedy(tmp_path, what, message):
