@@ -4,7 +4,9 @@
 
 Two kinds of truth. "model": pixels drawn from the model that the weights of `releo invert --radar` were trained on, at
 dates of their own, a third of the optical ones under clouds. "scenes": fields of `releo simulate --radar`, whose
-fields, soils and errors are drawn in another way. The same weights see both sensors, or one, the other masked.
+fields, soils and errors are drawn in another way. The same weights see both sensors, or one, the other masked; the
+soil moisture of "model" also by leaf area, with VH and without. A last table does not rest on the weights: what leaf
+area adds to a radar date when draws of the model are weighed (`benchmarks.joint_information`).
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.joint_information import by_leaf_area, information, information_table
 from physics import SunView
 from releo_jax.benchmarking.machine import machine
 from releo_jax.benchmarking.markdown import table
@@ -37,6 +40,9 @@ LEVEL = 0.9
 SENSORS = {"both": (OPTICAL, RADAR), "optical": (OPTICAL,), "radar": (RADAR,)}
 VARIABLES = {"leaf_area_index": "LAI, m² m⁻²", "soil_moisture": "soil moisture, m³ m⁻³"}
 DRAWS = 400
+BANK = 100_000
+"""Draws of each of the two sets that are weighed."""
+
 _BATCH = 2048
 
 
@@ -96,34 +102,58 @@ def from_scenes(retrieval: OpticalRadarRetrieval, scenes: int, pixels: int, seed
     return Pixels(data, {name: np.concatenate(values) for name, values in truth.items()})
 
 
+def without_vh(data: Observations) -> dict[str, Record]:
+    """Observations whose radar dates hold VV only."""
+    vv = data[RADAR].mask & (np.arange(2) == 0)
+    return {**data, RADAR: eqx.tree_at(lambda r: (r.values, r.mask), data[RADAR], (data[RADAR].values * vv, vv))}
+
+
 def scores(retrieval: OpticalRadarRetrieval, pixels: Pixels, seed: int) -> list[dict[str, Any]]:
     """One row for each variable and set of sensors, with what the other sensor gains in paired errors."""
-    rows: list[dict[str, Any]] = []
-    means: dict[tuple[str, str], np.ndarray] = {}
-    for sensors, kept in SENSORS.items():
-        data = masked(jax.tree.map(jnp.asarray, pixels.data), kept)
-        posterior = retrieval.posterior(data)
-        draws = posterior.sample(jax.random.key(seed), DRAWS, sites=tuple(VARIABLES))
-        for name in VARIABLES:
-            found = np.asarray(draws[name])
-            found = (found if found.ndim == 2 else found[..., 0]).T
-            lower, upper = np.quantile(found, (0.5 - LEVEL / 2, 0.5 + LEVEL / 2), axis=1)
-            truth, mean = pixels.truth[name], found.mean(1)
-            means[name, sensors] = mean
-            rows.append(
-                {
-                    "variable": name,
-                    "sensors": sensors,
-                    "pixels": int(truth.size),
-                    "rmse": rmse(truth, mean),
-                    "bias": bias(truth, mean),
-                    "crps": crps(truth, found),
-                    "coverage": coverage(truth, lower, upper),
-                    "width": mean_width(lower, upper),
-                    "lost": lost(truth, means[name, "both"], mean, seed),
-                }
-            )
+    drawn = {sensors: draws(retrieval, pixels, kept, seed) for sensors, kept in SENSORS.items()}
+    return [
+        score(name, sensors, pixels.truth[name], found[name], drawn["both"][name], seed)
+        for sensors, found in drawn.items()
+        for name in VARIABLES
+    ]
+
+
+def strata(retrieval: OpticalRadarRetrieval, pixels: Pixels, seed: int) -> list[dict[str, Any]]:
+    """Rows of the soil moisture by both sensors and by radar alone, with VH and without, by leaf area."""
+    name, rows = "soil_moisture", []
+    for seen, data in (("VV and VH", pixels.data), ("VV", without_vh(pixels.data))):
+        one = Pixels(data, pixels.truth)
+        drawn = {sensors: draws(retrieval, one, SENSORS[sensors], seed)[name] for sensors in ("both", "radar")}
+        for stratum, inside in by_leaf_area(pixels.truth["leaf_area_index"]).items():
+            both = drawn["both"][inside]
+            for sensors, found in drawn.items():
+                row = score(name, sensors, pixels.truth[name][inside], found[inside], both, seed)
+                rows.append({"seen": seen, "stratum": stratum, **row})
     return rows
+
+
+def draws(retrieval: OpticalRadarRetrieval, pixels: Pixels, kept: Sequence[str], seed: int) -> dict[str, np.ndarray]:
+    """Draws `(pixel, draw)` of the variables by some of the sensors; of soil moisture, at the nearest date."""
+    posterior = retrieval.posterior(masked(jax.tree.map(jnp.asarray, pixels.data), kept))
+    found = posterior.sample(jax.random.key(seed), DRAWS, sites=tuple(VARIABLES))
+    return {name: np.asarray(one if one.ndim == 2 else one[..., 0]).T for name, one in found.items()}
+
+
+def score(name: str, sensors: str, truth: np.ndarray, found: np.ndarray, both: np.ndarray, seed: int) -> dict[str, Any]:
+    """One row, from draws `(pixel, draw)` and those of both sensors."""
+    lower, upper = np.quantile(found, (0.5 - LEVEL / 2, 0.5 + LEVEL / 2), axis=1)
+    mean = found.mean(1)
+    return {
+        "variable": name,
+        "sensors": sensors,
+        "pixels": int(truth.size),
+        "rmse": rmse(truth, mean),
+        "bias": bias(truth, mean),
+        "crps": crps(truth, found),
+        "coverage": coverage(truth, lower, upper),
+        "width": mean_width(lower, upper),
+        "lost": lost(truth, both.mean(1), mean, seed),
+    }
 
 
 def lost(truth: np.ndarray, both: np.ndarray, alone: np.ndarray, seed: int) -> list[float]:
@@ -138,40 +168,51 @@ def lost(truth: np.ndarray, both: np.ndarray, alone: np.ndarray, seed: int) -> l
 
 def tables(report: Mapping[str, Any]) -> str:
     """The report as Markdown."""
+    heading = ["RMSE", "bias", "CRPS", f"in {100 * LEVEL:.0f} % intervals", "mean width", "RMSE beside both"]
     parts = []
     for kind, rows in report["scores"].items():
         for name, title in VARIABLES.items():
-            lines = [
-                [
-                    row["sensors"],
-                    *(f"{row[key]:.4f}" for key in ("rmse", "bias", "crps")),
-                    f"{100 * row['coverage']:.1f} %",
-                    f"{row['width']:.3f}",
-                    "–" if row["sensors"] == "both" else "{:+.1%} ({:+.1%} to {:+.1%})".format(*row["lost"]),
-                ]
-                for row in rows
-                if row["variable"] == name
-            ]
-            heading = [
-                "sensors",
-                "RMSE",
-                "bias",
-                "CRPS",
-                f"in {100 * LEVEL:.0f} % intervals",
-                "mean width",
-                "RMSE beside both",
-            ]
-            count = next(row["pixels"] for row in rows)
-            parts.append(f"### {title}, {kind} ({count} pixels)\n\n{table(heading, lines)}")
+            lines = [[row["sensors"], *_cells(row)] for row in rows if row["variable"] == name]
+            parts.append(f"### {title}, {kind} ({rows[0]['pixels']} pixels)\n\n{table(['sensors', *heading], lines)}")
+    lines = [
+        [f"{row['seen']}, LAI {row['stratum']}: {row['sensors']}", str(row["pixels"]), *_cells(row)]
+        for row in report["strata"]
+    ]
+    parts.append(
+        f"### {VARIABLES['soil_moisture']}, strata of model\n\n{table(['sensors', 'pixels', *heading], lines)}"
+    )
+    rows = report["information"]
+    parts.append(
+        f"### Soil moisture of one radar date, by weighing ({rows[0]['pixels']} pixels)\n\n{information_table(rows)}"
+    )
     return "\n\n".join(parts) + "\n"
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    return [
+        *(f"{row[key]:.4f}" for key in ("rmse", "bias", "crps")),
+        f"{100 * row['coverage']:.1f} %",
+        f"{row['width']:.3f}",
+        "–" if row["sensors"] == "both" else "{:+.1%} ({:+.1%} to {:+.1%})".format(*row["lost"]),
+    ]
 
 
 def compare(retrieval: OpticalRadarRetrieval, *, pixels: int, scenes: int, seed: int, folder: Path) -> dict[str, Any]:
     """The whole comparison as plain data."""
-    found = {"model": scores(retrieval, from_model(retrieval, pixels, seed + 100), seed)}
+    drawn = from_model(retrieval, pixels, seed + 100)
+    found = {"model": scores(retrieval, drawn, seed)}
     if scenes:
         found["scenes"] = scores(retrieval, from_scenes(retrieval, scenes, pixels, seed + 1, folder), seed)
-    return {"seed": seed, "level": LEVEL, "draws": DRAWS, "machine": machine(("numpyro", "flax")), "scores": found}
+    return {
+        "seed": seed,
+        "level": LEVEL,
+        "draws": DRAWS,
+        "machine": machine(("numpyro", "flax")),
+        "scores": found,
+        "strata": strata(retrieval, drawn, seed),
+        # gains are small beside the errors of the pixels, which cost little here
+        "information": information(pixels=2 * pixels, draws=BANK, seed=seed),
+    }
 
 
 def main(arguments: list[str] | None = None) -> None:
