@@ -6,6 +6,7 @@
 
 Four implementations share the protocol `Process`: `Exact` (any kernel, the reference), `Markov` (kernels with a state
 space, exact in linear time), `Sparse` and `Nearest` (any kernel, approximate). Means are zero: subtract yours first.
+`WarpedGP` puts a process under a bounded or skewed law, for NumPyro models.
 """
 
 from releo_jax.gp.exact import Exact, ExactPosterior
@@ -26,6 +27,7 @@ from releo_jax.gp.kernels import (
 from releo_jax.gp.markov import Markov, MarkovPosterior
 from releo_jax.gp.process import Posterior, Process, expected_log_likelihood
 from releo_jax.gp.sites import Marginals, Sites, sorted_sites
+from releo_jax.gp.warped import WarpedGP
 
 __all__ = [
     "Cauchy",
@@ -48,6 +50,7 @@ __all__ = [
     "StateSpace",
     "Stationary",
     "Sum",
+    "WarpedGP",
     "expected_log_likelihood",
     "sorted_sites",
 ]

@@ -14,7 +14,6 @@ from jax import Array
 from releo_jax.gp.kernels import Kernel, own_axes
 from releo_jax.gp.sites import Marginals, Sites
 
-
 TOGETHER = 4096
 """Pixels whose filter runs at once: their states fit the cache of a processor."""
 
@@ -26,7 +25,7 @@ def one_by_one(
 
     Args:
         function: of one pixel.
-        kernel: parameters are scalars, or `(*batch)`.
+        kernel: parameters are scalars, or have the last axes of the batch.
         given: tree of arrays `(*batch, ...)`; `Sites` tell the batch.
         batch: its shape, where `given` is not `Sites`.
 
@@ -43,12 +42,12 @@ def one_by_one(
     axes: list[int | None] = []
     for leaf, number in zip(leaves, own_axes(kernel), strict=True):
         outer, inner = leaf.shape[: leaf.ndim - number], leaf.shape[leaf.ndim - number :]
-        if outer and outer != batch:
+        if outer and outer != batch[len(batch) - len(outer) :]:
             raise ValueError(
                 f"{type(kernel).__name__}: expected parameters that are scalars or of the pixels' shape {batch}, got "
                 f"{outer}"
             )
-        parameters.append(leaf.reshape(pixels, *inner) if outer else leaf)
+        parameters.append(jnp.broadcast_to(leaf, (*batch, *inner)).reshape(pixels, *inner) if outer else leaf)
         axes.append(0 if outer else None)
     flat = jax.tree.map(lambda leaf: leaf.reshape(pixels, *leaf.shape[len(batch) :]), given)
 
