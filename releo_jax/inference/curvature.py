@@ -18,7 +18,7 @@ from jax import Array
 from numpyro.distributions.distribution import Distribution
 
 from releo_jax.inference.density import Target, log_likelihood, log_prior, values_at
-from releo_jax.marginals import marginal_covariance
+from releo_jax.marginals import LowRankNormal, low_rank_normal, marginal_covariance
 from releo_jax.observations import Observations, Record
 
 
@@ -107,15 +107,12 @@ def _base(law: Distribution) -> Distribution:
     return law
 
 
-_JOINT = (dist.MultivariateNormal, dist.LowRankMultivariateNormal)
-
-
 def _parameters(name: str, law: Distribution, record: Record) -> tuple[Array, ...]:
     """The parameters of an observed law, each as large as the record."""
     base, shape = _base(law), record.values.shape
     if isinstance(base, dist.Normal | dist.StudentT | dist.Laplace | dist.LogNormal):
         return jnp.broadcast_to(base.loc, shape), jnp.broadcast_to(base.scale, shape)
-    if isinstance(base, _JOINT):
+    if isinstance(base, dist.MultivariateNormal | dist.LowRankMultivariateNormal | LowRankNormal):
         return (jnp.broadcast_to(base.loc, shape),)
     raise ValueError(
         f"observe {name!r}: expected a law whose Fisher information is known (Normal, LogNormal, StudentT, Laplace, "
@@ -128,8 +125,11 @@ def _weights(law: Distribution, record: Record) -> Callable[[tuple[Array, ...]],
     """A function from changes of a law's parameters to vectors `(pixel, n)` whose products are the information."""
     base, mask, shape = _base(law), record.mask, record.values.shape
     pixels = shape[0]
-    if isinstance(base, _JOINT):
-        # The information about the mean. What the covariance says of the state is left out: the slope has it.
+    # Of joint laws the information about the mean. What the covariance says of the state is left out: the slope has it.
+    if isinstance(base, LowRankNormal | dist.LowRankMultivariateNormal):
+        law_of_usable = low_rank_normal(base, mask)
+        return lambda changes: law_of_usable.whiten(jnp.where(mask, changes[0], 0.0)).reshape(pixels, -1)
+    if isinstance(base, dist.MultivariateNormal):
         factor = jnp.linalg.cholesky(jnp.broadcast_to(marginal_covariance(base, mask), (*shape, shape[-1])))
 
         def joint(changes: tuple[Array, ...]) -> Array:
