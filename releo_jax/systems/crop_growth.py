@@ -25,6 +25,7 @@ from jax.typing import ArrayLike
 
 from physics.crop.safy import DailyWeather, Growth, SafyCrop, safy
 from releo_jax.inference.structure import Model
+from releo_jax.marginals import LowRankNormal
 from releo_jax.observations import Observations, Record, Series, SingleDate, observe
 
 RECORD = "lai"
@@ -187,10 +188,6 @@ def crop_growth(
     Validity:
         One crop from its growth in spring on; grain as in SAFY grows at its rate until the day of harvest.
 
-        The joint law of a series with a discrepancy has factors of a matrix per field, which on a CPU can wait for each
-        other for ever where many fields are searched at once (jaxlib 0.10.2, `fit_laplace` of 160 fields): set
-        XLA_FLAGS=--xla_cpu_multi_thread_eigen=false before JAX loads, or take `SeriesError(discrepancy=0.0)`.
-
     Raises:
         ValueError: a parameter that SAFY does not have, or one that is needed and absent.
 
@@ -319,7 +316,7 @@ def condition_series(
         density = -0.5 * jnp.sum(solved[:, 0] ** 2) - jnp.sum(jnp.log(jnp.diagonal(factor)))
         return mean, covariance, jnp.sqrt(noise), density
 
-    # One draw after the other: batches of factors can wait for each other for ever (see `crop_growth`).
+    # One draw after the other: batches of factors can wait for each other for ever (see `releo_jax.marginals`).
     given = tuple(jnp.asarray(part) for part in (curve, relative, absolute, misfit))
     mean, covariance, noise, density = jax.lax.map(lambda one: of_draw(*one), given)
     weight = jnp.full_like(density, 1.0 / density.size) if informed else jax.nn.softmax(density)
@@ -362,7 +359,7 @@ def _series_law(area: Array, relative: Array, absolute: Array, misfit: Array, er
         return dist.Normal(area, jnp.sqrt(noise))
     basis, left = _basis(area.shape[-1], error.length)
     scale = misfit * area
-    return dist.LowRankMultivariateNormal(area, scale[..., None] * basis, noise + scale**2 * left)
+    return LowRankNormal(area, jnp.asarray(basis), scale, noise + scale**2 * left)
 
 
 def _basis(days: int, length: float) -> tuple[np.ndarray, np.ndarray]:
