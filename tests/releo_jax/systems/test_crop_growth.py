@@ -17,6 +17,7 @@ from releo_jax.systems.crop_growth import (
     WEATHER,
     WINTER_WHEAT,
     FieldLaw,
+    SeriesError,
     StageCurve,
     condition_series,
     crop_growth,
@@ -42,15 +43,18 @@ def season(fields=FIELDS, every=11, **more):
     return growth_observations(area, temperature=temperature, radiation=radiation, **more)
 
 
+# A smooth error of the model leaves more room for the efficiency: the share is that found, 0.38, and some more.
 @pytest.mark.long
+@pytest.mark.parametrize(("discrepancy", "share"), [(0.0, 0.35), (0.15, 0.45)])
 @pytest.mark.usefixtures("optimised")
-def test_simulated_fields_are_recovered_with_their_grain():
+def test_simulated_fields_are_recovered_with_their_grain(discrepancy, share):
     """Of 160 fields with 15 dates each, 90 % intervals cover 90 %; an unseen field keeps its prior."""
-    model = crop_growth(prior=PRIOR, hierarchical=False)
+    model = crop_growth(prior=PRIOR, hierarchical=False, error=SeriesError(discrepancy=discrepancy))
+    noise = {name: value for name, value in NOISE.items() if discrepancy or name != "misfit"}
     data = season()
-    truth, seen = simulate(read_structure(model, data), model, data, jax.random.key(1), values=NOISE)
+    truth, seen = simulate(read_structure(model, data), model, data, jax.random.key(1), values=noise)
     hidden = eqx.tree_at(lambda r: r.mask, seen[RECORD], seen[RECORD].mask.at[-1].set(False))
-    posterior = fit_laplace(model, {**seen, RECORD: hidden}, key=jax.random.key(2), shared=NOISE, reference=0)
+    posterior = fit_laplace(model, {**seen, RECORD: hidden}, key=jax.random.key(2), shared=noise, reference=0)
     assert np.asarray(posterior.diagnostics["converged"]).all()
     draws = posterior.sample(jax.random.key(3), 400, sites=[*PRIOR, "biomass", "grain", "senescence_start_base"])
     found = {}
@@ -58,10 +62,10 @@ def test_simulated_fields_are_recovered_with_their_grain():
         lower, upper = np.quantile(draws[name][:, :-1], (0.05, 0.95), axis=0)
         found[name] = coverage(truth[name][:-1], lower, upper)
     # 159 fields: two deviations of a share of 0.9 are 0.048; of the mean of three weakly dependent ones 0.03.
-    assert all(0.84 <= share <= 0.96 for share in found.values()), found
+    assert all(0.84 <= covered <= 0.96 for covered in found.values()), found
     assert np.mean([found[name] for name in PRIOR]) == pytest.approx(0.9, abs=0.035), found
     spread = np.std(draws["light_use_efficiency"], 0)
-    assert np.median(spread[:-1]) < 0.35 * spread[-1]
+    assert np.median(spread[:-1]) < share * spread[-1]
     unseen = posterior.quantile(0.95)["senescence_start_base"][-1], posterior.mean["senescence_start_base"][-1]
     assert unseen == pytest.approx((1.645, 0.0), abs=0.01)
 
