@@ -16,6 +16,7 @@ BENCHMARKS = {
     "joint": "optical and radar together, and each alone, on simulated pixels",
     "soil_moisture": "water clouds of crops and soil moisture, on real fields",
     "growth": "SAFY on wheat trials that it has not seen",
+    "time_costs": "Gaussian processes over time: exact, by state space, by a library",
     "phenology": "spring dates of sites that models have not seen, seasons of satellite series",
     "crop": "SAFY beside loops over days",
     "microwave_peers": "rates of the microwave models beside other codes",

@@ -34,14 +34,8 @@ def _float(value: ArrayLike) -> Array:
 def _positive(kernel: str, **values: Array) -> None:
     """Looks at parameters whose values are known."""
     for name, value in values.items():
-        try:
-            known = np.asarray(value)
-        except Exception:
-            continue
-        if known.dtype.kind == "f" and not np.all(known > 0.0):
-            raise ValueError(
-                f"{kernel}: expected {name} above zero, got {known}; take the exponential of a free number"
-            )
+        if not isinstance(value, jax.core.Tracer) and not np.all(np.asarray(value) > 0.0):
+            raise ValueError(f"{kernel}: expected {name} above zero, got {value}; learn its logarithm instead")
 
 
 class StateSpace(NamedTuple):
@@ -100,8 +94,9 @@ class Stationary(Kernel):
         scale: days over which it forgets.
     """
 
-    variance: Array = eqx.field(converter=_float, default=1.0)
-    scale: Array = eqx.field(converter=_float, default=30.0)
+    # Arrays, made of whatever converts to them: type checkers do not know converters.
+    variance: Any = eqx.field(converter=_float, default=1.0)
+    scale: Any = eqx.field(converter=_float, default=30.0)
 
     def __check_init__(self) -> None:
         _positive(type(self).__name__, variance=self.variance, scale=self.scale)
@@ -281,13 +276,15 @@ class Periodic(Kernel):
         MacKay 1998; Solin & Särkkä 2014, Explicit link between periodic covariance functions and state space models.
     """
 
-    variance: Array = eqx.field(converter=_float, default=1.0)
-    scale: Array = eqx.field(converter=_float, default=1.0)
-    period: Array = eqx.field(converter=_float, default=365.25)
+    variance: Any = eqx.field(converter=_float, default=1.0)
+    scale: Any = eqx.field(converter=_float, default=1.0)
+    period: Any = eqx.field(converter=_float, default=365.25)
     harmonics: int = eqx.field(static=True, default=8)
 
     def __check_init__(self) -> None:
         _positive("Periodic", variance=self.variance, scale=self.scale, period=self.period)
+        if self.harmonics < 1:
+            raise ValueError(f"Periodic: expected one harmonic at least, got {self.harmonics}")
 
     def weights(self) -> Array:
         """Variance of each harmonic, from the mean on, `(harmonics + 1,)`."""
@@ -398,13 +395,13 @@ class Coregionalized(Kernel):
         Journel & Huijbregts 1978; Álvarez, Rosasco & Lawrence 2012, section 4.
     """
 
-    processes: tuple[Kernel, ...]
-    weights: Array = eqx.field(converter=_float, metadata={"axes": 2})
+    processes: tuple[Kernel, ...] = eqx.field(converter=tuple)
+    weights: Any = eqx.field(converter=_float, metadata={"axes": 2})
 
     def __check_init__(self) -> None:
         _scalar("Coregionalized", *self.processes)
-        shape = getattr(self.weights, "shape", None)
-        if shape is not None and (len(shape) < 2 or shape[-1] != len(self.processes)):
+        shape = self.weights.shape
+        if len(shape) < 2 or shape[-1] != len(self.processes):
             raise ValueError(
                 f"Coregionalized: expected weights (output, process) with {len(self.processes)} processes, got {shape}"
             )

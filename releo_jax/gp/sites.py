@@ -53,6 +53,7 @@ class Sites(eqx.Module):
             & known
             & (jnp.isfinite(days)[..., None] if several else jnp.isfinite(days))
         )
+        _check_order(time)
         self.time = _filled(days)
         self.value = jnp.where(usable, value, 0.0)
         self.variance = jnp.where(usable, variance, 1.0)
@@ -68,24 +69,31 @@ def _days(time: ArrayLike, dtype: Any) -> Array:
     return jnp.asarray(time, dtype)
 
 
-def _filled(days: Array) -> Array:
-    """Days with those that are not finite moved to their neighbour before, or to the first known one.
+def _check_order(time: ArrayLike) -> None:
+    """Looks at dates whose values are known.
 
     Raises:
-        ValueError: known days fall.
+        ValueError: they fall.
     """
+    if isinstance(time, jax.core.Tracer):
+        return
+    days = np.asarray(time)
+    dated = np.isfinite(days)
+    seen = np.where(dated, days, -np.inf)
+    falls = dated & (seen < np.maximum.accumulate(seen, -1))
+    if falls.any():
+        where = tuple(int(i) for i in np.argwhere(falls)[0])
+        raise ValueError(
+            f"Sites: expected rising dates, got day {days[where]} after a later one at index {where} "
+            f"({int(falls.any(-1).sum())} series fall); sort them with their values, or use sorted_sites"
+        )
+
+
+def _filled(days: Array) -> Array:
+    """Days with those that are not finite moved to their neighbour before, or to the first known one."""
+    if not isinstance(days, jax.core.Tracer) and np.isfinite(np.asarray(days)).all():
+        return days
     known = jnp.isfinite(days)
-    if not isinstance(days, jax.core.Tracer):
-        seen = np.where(np.asarray(known), np.asarray(days), -np.inf)
-        falls = np.asarray(known) & (seen < np.maximum.accumulate(seen, -1))
-        if falls.any():
-            where = tuple(int(i) for i in np.argwhere(falls)[0])
-            raise ValueError(
-                f"Sites: expected rising dates, got day {np.asarray(days)[where]} after a later one at index {where} "
-                f"({int(falls.any(-1).sum())} series fall); sort them with their values, or use sorted_sites"
-            )
-        if bool(known.all()):
-            return days
     latest = jax.lax.cummax(jnp.where(known, days, -jnp.inf), axis=days.ndim - 1)
     first = jnp.min(jnp.where(known, days, jnp.inf), -1, keepdims=True)
     return jnp.where(jnp.isfinite(latest), latest, jnp.where(jnp.isfinite(first), first, 0.0))

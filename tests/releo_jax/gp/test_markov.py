@@ -186,6 +186,19 @@ def test_bad_input_is_named():
         KERNELS["coregionalised"] + Matern12(1.0, 2.0)
 
 
+def test_dates_that_a_compiled_function_knows_are_checked_there():
+    days = np.array([1.0, 2.0, np.nan], np.float32)
+
+    @jax.jit
+    def density(value):
+        return Markov(Matern12(1.0, 2.0)).log_prob(Sites(days, value, 0.1))
+
+    value = jnp.asarray([1.0, 2.0, 3.0])
+    np.testing.assert_allclose(density(value), Markov(Matern12(1.0, 2.0)).log_prob(Sites(days, value, 0.1)), rtol=1e-6)
+    with pytest.raises(ValueError, match="rising dates"):
+        jax.jit(lambda value: Sites(days[[1, 0, 2]], value, 0.1).time)(value)
+
+
 def test_sorting():
     time = np.array([[3.0, np.nan, 1.0]])
     sites, order = sorted_sites(time, np.array([[30.0, 7.0, 10.0]]), 0.1)
