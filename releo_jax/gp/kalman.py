@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from physics.numerics import stored_spectra
-from releo_jax.gp import matrices
+from releo_jax.gp import associative, matrices
 from releo_jax.gp.kernels import StateSpace
 from releo_jax.gp.matrices import Matrix, Vector
 
@@ -49,9 +49,9 @@ class Filtered(NamedTuple):
     log_prob: Array
 
 
-def written_out(space: StateSpace, dtype: Any) -> StateSpace:
-    """The space as the filter runs on it: tuples of scalars where it is small, arrays else."""
-    if len(space.stationary) <= matrices.MOST_WRITTEN_OUT:
+def written_out(space: StateSpace, dtype: Any, *, parallel: bool = False) -> StateSpace:
+    """The space as the filter runs on it: scalars where it is small, arrays else and for all dates at once."""
+    if len(space.stationary) <= matrices.MOST_WRITTEN_OUT and not parallel:
         return space
 
     def step(days: Array) -> tuple[Matrix, Matrix]:
@@ -80,13 +80,16 @@ def _kept(mean: Vector, covariance: Matrix, dtype: Any) -> tuple[Vector, Matrix]
     return kept[: len(mean)], matrices.from_upper(kept[len(mean) :], len(mean))
 
 
-def forward(space: StateSpace, time: Array, value: Array, variance: Array, mask: Array) -> Filtered:
+def forward(
+    space: StateSpace, time: Array, value: Array, variance: Array, mask: Array, *, parallel: bool = False
+) -> Filtered:
     """Filter.
 
     Args:
         space: as `written_out` returns it.
         time: days, rising, `(date,)`.
         value, variance, mask: `(date, output)`.
+        parallel: over all dates at once, by an associative scan.
     """
     dtype, size = value.dtype, len(space.stationary)
 
@@ -113,17 +116,22 @@ def forward(space: StateSpace, time: Array, value: Array, variance: Array, mask:
         state = State(_packed_mean(mean, dtype), matrices.upper(covariance, dtype))
         return (now, *state), (state, tuple(gains), density)
 
-    zero = jnp.zeros((), dtype)
-    written = isinstance(space.stationary, tuple)
-    mean = (zero,) * size if written else jnp.zeros(size, dtype)
-    start = (time[0], mean, matrices.upper(space.stationary, dtype))
     outputs = tuple((value[:, o], variance[:, o], mask[:, o]) for o in range(value.shape[1]))
-    columns = tuple(zip(*outputs, strict=True))
-    _, (state, gains, density) = jax.lax.scan(day, start, (time, *columns))
+    columns = (time, *zip(*outputs, strict=True))
+    if parallel:
+        before = associative.states_before(space, time, value, variance, mask)
+        _, (state, gains, density) = jax.vmap(day)(before, columns)
+    else:
+        zero = jnp.zeros((), dtype)
+        mean = (zero,) * size if isinstance(space.stationary, tuple) else jnp.zeros(size, dtype)
+        start = (time[0], mean, matrices.upper(space.stationary, dtype))
+        _, (state, gains, density) = jax.lax.scan(day, start, columns)
     return Filtered(state, gains, density.sum())
 
 
-def backward(space: StateSpace, time: Array, filtered: Filtered) -> tuple[Adjoint, Array, Array]:
+def backward(
+    space: StateSpace, time: Array, filtered: Filtered, *, parallel: bool = False
+) -> tuple[Adjoint, Array, Array]:
     """Smoother.
 
     Returns:
@@ -148,13 +156,18 @@ def backward(space: StateSpace, time: Array, filtered: Filtered) -> tuple[Adjoin
         slope, curvature = matrices.apply(back, slope), matrices.congruence(back, curvature)
         return (_packed_mean(slope, dtype), matrices.upper(curvature, dtype)), (here, mean, variance)
 
+    since = jnp.concatenate([jnp.zeros(1, dtype), time[1:] - time[:-1]])
+    seen = (filtered.state, filtered.gains, since)
     zero = jnp.zeros((), dtype)
-    if isinstance(space.stationary, tuple):
+    if parallel:
+        after = associative.adjoints_after(space, filtered.gains, since)
+        _, (adjoint, mean, variance) = jax.vmap(day)(after, seen)
+    elif isinstance(space.stationary, tuple):
         start: Any = ((zero,) * size, (zero,) * (size * (size + 1) // 2))
+        _, (adjoint, mean, variance) = jax.lax.scan(day, start, seen, reverse=True)
     else:
         start = (jnp.zeros(size, dtype), jnp.zeros((size, size), dtype))
-    since = jnp.concatenate([jnp.zeros(1, dtype), time[1:] - time[:-1]])
-    _, (adjoint, mean, variance) = jax.lax.scan(day, start, (filtered.state, filtered.gains, since), reverse=True)
+        _, (adjoint, mean, variance) = jax.lax.scan(day, start, seen, reverse=True)
     return adjoint, jnp.stack(mean, -1), jnp.stack(variance, -1)
 
 

@@ -22,6 +22,8 @@ class Markov(Process):
 
     Attributes:
         kernel: with a `state_space`: `Matern12`, `Matern32`, `Matern52`, `Periodic`, sums, products, `Coregionalized`.
+        parallel: all dates at once by associative scans, for few long series on a device with many cores; on a
+            processor with many pixels it takes several times longer.
 
     References:
         Hartikainen & Särkkä 2010, Kalman filtering and smoothing solutions to temporal Gaussian process regression;
@@ -29,21 +31,23 @@ class Markov(Process):
     """
 
     kernel: Kernel
+    parallel: bool = eqx.field(static=True, default=False)
 
     def condition(self, sites: Sites) -> MarkovPosterior:
-        filtered, adjoint, marginals = _condition(self.kernel, sites)
+        filtered, adjoint, marginals = _condition(self.kernel, sites, self.parallel)
         return MarkovPosterior(self, sites, filtered.log_prob, filtered, adjoint, marginals)
 
     def sample(self, key: Array, time: ArrayLike, sample_shape: tuple[int, ...] = ()) -> Array:
         return _sample(self.kernel, key, jnp.asarray(time), sample_shape)
 
     def log_prob(self, sites: Sites) -> Array:
-        return _log_prob(self.kernel, sites)
+        return _log_prob(self.kernel, sites, self.parallel)
 
 
 class MarkovPosterior(Posterior):
     """A process that has seen sites; made by `Markov.condition`."""
 
+    process: Markov
     filtered: kalman.Filtered
     adjoint: kalman.Adjoint
     marginals: Marginals
@@ -52,24 +56,26 @@ class MarkovPosterior(Posterior):
         return self.marginals if time is None else _at(self, jnp.asarray(time, self.sites.value.dtype))
 
 
-def _space(kernel: Kernel, sites: Sites) -> kalman.StateSpace:
-    return kalman.written_out(kernel.state_space(), sites.value.dtype)
+def _space(kernel: Kernel, sites: Sites, parallel: bool) -> kalman.StateSpace:
+    return kalman.written_out(kernel.state_space(), sites.value.dtype, parallel=parallel)
 
 
 @eqx.filter_jit
-def _log_prob(kernel: Kernel, sites: Sites) -> Array:
+def _log_prob(kernel: Kernel, sites: Sites, parallel: bool) -> Array:
     def pixel(kernel: Kernel, sites: Sites) -> Array:
-        return kalman.forward(_space(kernel, sites), sites.time, sites.value, sites.variance, sites.mask).log_prob
+        seen = (sites.time, sites.value, sites.variance, sites.mask)
+        return kalman.forward(_space(kernel, sites, parallel), *seen, parallel=parallel).log_prob
 
     return one_by_one(pixel, kernel, with_outputs(sites))
 
 
 @eqx.filter_jit
-def _condition(kernel: Kernel, sites: Sites) -> tuple[kalman.Filtered, kalman.Adjoint, Marginals]:
+def _condition(kernel: Kernel, sites: Sites, parallel: bool) -> tuple[kalman.Filtered, kalman.Adjoint, Marginals]:
     def pixel(kernel: Kernel, sites: Sites) -> tuple[kalman.Filtered, kalman.Adjoint, Marginals]:
-        space = _space(kernel, sites)
-        filtered = kalman.forward(space, sites.time, sites.value, sites.variance, sites.mask)
-        adjoint, mean, variance = kalman.backward(space, sites.time, filtered)
+        space = _space(kernel, sites, parallel)
+        seen = (sites.time, sites.value, sites.variance, sites.mask)
+        filtered = kalman.forward(space, *seen, parallel=parallel)
+        adjoint, mean, variance = kalman.backward(space, sites.time, filtered, parallel=parallel)
         return filtered, adjoint, Marginals(mean, variance)
 
     filtered, adjoint, marginals = one_by_one(pixel, kernel, with_outputs(sites))
@@ -80,7 +86,7 @@ def _condition(kernel: Kernel, sites: Sites) -> tuple[kalman.Filtered, kalman.Ad
 def _at(posterior: MarkovPosterior, time: Array) -> Marginals:
     def pixel(kernel: Kernel, given: tuple[Sites, kalman.Filtered, kalman.Adjoint, Array]) -> Marginals:
         sites, filtered, adjoint, wanted = given
-        space = _space(kernel, sites)
+        space = _space(kernel, sites, posterior.process.parallel)
         each = jax.vmap(lambda day: kalman.between(space, sites.time, filtered, adjoint, day))
         mean, variance = each(wanted)
         return Marginals(jnp.stack(mean, -1), jnp.stack(variance, -1))

@@ -43,14 +43,19 @@ def _sum(terms: Iterable[Any]) -> Any:
     return total
 
 
+def product(a: Array, b: Array) -> Array:
+    """a b of arrays, to all digits on every device."""
+    return jnp.matmul(a, b, precision="highest")
+
+
 def dot(x: Vector, y: Vector) -> Any:
     """x · y."""
-    return _sum(map(_times, x, y)) if isinstance(x, tuple) else x @ y
+    return _sum(map(_times, x, y)) if isinstance(x, tuple) else product(x, y)
 
 
 def apply(a: Matrix, x: Vector) -> Vector:
     """a x."""
-    return tuple(dot(row, x) for row in a) if isinstance(a, tuple) else a @ x
+    return tuple(dot(row, x) for row in a) if isinstance(a, tuple) else product(a, x)
 
 
 def transposed(a: Matrix) -> Matrix:
@@ -61,7 +66,7 @@ def transposed(a: Matrix) -> Matrix:
 def congruence(a: Matrix, p: Matrix) -> Matrix:
     """a p aᵀ of a symmetric p."""
     if not isinstance(a, tuple):
-        return a @ p @ a.T
+        return product(product(a, p), a.T)
     half = [apply(p, row) for row in a]
     return symmetric(lambda i, j: dot(half[i], a[j]), len(a))
 

@@ -51,6 +51,17 @@ def test_is_exact(name):
         np.testing.assert_allclose(markov.kl(sites), exact.kl(sites), rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.parametrize("name", ["matern32", "coregionalised"])
+def test_all_dates_at_once(name):
+    with jax.enable_x64(True):
+        kernel, sites = in_double(KERNELS[name]), in_double(make_sites(KERNELS[name]))
+        one, all_ = Markov(kernel).condition(sites), Markov(kernel, parallel=True).condition(sites)
+        np.testing.assert_allclose(all_.log_evidence, one.log_evidence, rtol=1e-11, atol=1e-11)
+        for time in (None, WANTED):
+            for ours, theirs in zip(all_.at(time), one.at(time), strict=True):
+                np.testing.assert_allclose(ours, theirs, rtol=0.0, atol=1e-11)
+
+
 @pytest.mark.parametrize("name", ["matern12", "matern52", "periodic"])
 def test_single_precision(name, optimised):
     kernel, sites = in_single(KERNELS[name]), make_sites(KERNELS[name])
