@@ -41,13 +41,8 @@ class Process(eqx.Module):
         return self.condition(sites).log_evidence
 
     def kl(self, sites: Sites) -> Array:
-        """Kullback-Leibler divergence of `condition(sites)` from the process, `(*batch)`.
-
-        Equation:
-            The mean of the log density of the sites' values over the conditioned process, less their log evidence.
-        """
-        posterior = self.condition(sites)
-        return expected_log_likelihood(sites, posterior.at()) - posterior.log_evidence
+        """Kullback-Leibler divergence of `condition(sites)` from the process, `(*batch)`."""
+        return self.condition(sites).kl()
 
 
 class Posterior(eqx.Module):
@@ -66,6 +61,14 @@ class Posterior(eqx.Module):
     @abc.abstractmethod
     def at(self, time: ArrayLike | None = None) -> Marginals:
         """Marginals at days `(*batch, date)` in any order, forecasts included; at those of the sites by default."""
+
+    def kl(self) -> Array:
+        """Kullback-Leibler divergence from the process before, `(*batch)`.
+
+        Equation:
+            The mean of the log density of the sites' values over this law, less their log evidence.
+        """
+        return expected_log_likelihood(self.sites, self.at()) - self.log_evidence
 
     def sample(self, key: Array, time: ArrayLike, sample_shape: tuple[int, ...] = ()) -> Array:
         """Joint draws at days `(*batch, date)` in any order, by Matheron's rule.

@@ -1,0 +1,117 @@
+"""GP-prior autoencoders of series: what they owe to the prior, and held-out dates of simulated fields."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from releo_jax.gp import Exact, Matern32
+from releo_jax.observations import Series
+from releo_jax.systems.gp_vae import gp_vae, independent, smooth
+
+
+@pytest.fixture
+def key():
+    return jax.random.key(0)
+
+
+def _fields(pixels, dates=40, seed=0):
+    """Three bands of fields that grow once a year: days, measurements, truth without noise, and clear dates."""
+    rng = np.random.default_rng(seed)
+    days = np.sort(rng.uniform(0.0, 365.0, (pixels, dates)), 1).astype(np.float32)
+    start, end = rng.uniform(80.0, 140.0, (pixels, 1)), rng.uniform(230.0, 290.0, (pixels, 1))
+    cover = 1.0 / (1.0 + np.exp(-(days - start) / 12.0)) - 1.0 / (1.0 + np.exp(-(days - end) / 15.0))
+    cover = rng.uniform(0.4, 0.8, (pixels, 1)) * cover
+    wet = rng.normal(0.0, 0.05, (pixels, 1)) * np.sin(days / 25.0)
+    truth = np.stack([0.25 - 0.2 * cover + wet, 0.2 + 0.4 * cover - wet, 0.15 + 0.1 * cover**2], -1)
+    values = (truth + rng.normal(0.0, 0.02, truth.shape)).astype(np.float32)
+    return days, values, truth, rng.random(days.shape) < 0.7
+
+
+def _data(days, values, seen):
+    return {"s2": Series(values, np.repeat(seen[..., None], values.shape[-1], -1), days)}
+
+
+def _exact(scales):
+    return Exact(Matern32(jnp.ones_like(scales), scales))
+
+
+def test_the_bound_does_not_depend_on_how_the_process_is_computed(key):
+    days, values, _, seen = _fields(5, dates=12)
+    data = _data(days, values, seen)
+    vae = gp_vae(data, latents=2, width=8)
+    found = vae.elbo(data, key=key)
+    expected = gp_vae(data, latents=2, width=8, process=_exact).elbo(data, key=key)
+    assert found.shape == (5,)
+    np.testing.assert_allclose(found, expected, rtol=2e-3)
+
+
+def test_empty_pixels_return_the_prior_and_pixels_do_not_touch(key):
+    days, values, _, seen = _fields(4, dates=12)
+    seen[2] = False
+    data = _data(days, values, seen)
+    vae = gp_vae(data, latents=2, width=8)
+    latents = vae(data).latents.at()
+    np.testing.assert_allclose(latents.mean[2], 0.0, atol=1e-6)
+    np.testing.assert_allclose(latents.variance[2], 1.0, rtol=1e-5)
+    other = values.copy()
+    other[1] = 0.9
+    changed = vae(_data(days, other, seen)).latents.at()
+    np.testing.assert_array_equal(changed.mean[0], latents.mean[0])
+    assert np.abs(changed.mean[1] - latents.mean[1]).max() > 1e-3
+    weekly = vae(data).predict(np.arange(-20.0, 400.0, 30.0), key=key, draws=7)
+    assert weekly.mean.shape == (4, 14, 3)
+    assert weekly.draws.shape == (7, 4, 14, 3)
+    assert (np.asarray(weekly.deviation) >= np.asarray(weekly.noise)).all()
+    assert np.isfinite(weekly.log_density(jnp.zeros((4, 14, 3)))).all()
+
+
+def test_padded_dates_leave_no_trace():
+    days, values, _, seen = _fields(3, dates=10)
+    data = _data(days, values, seen)
+    vae = gp_vae(data, latents=2, width=8)
+    padded = _data(
+        np.pad(days, ((0, 0), (0, 4))), np.pad(values, ((0, 0), (0, 4), (0, 0))), np.pad(seen, ((0, 0), (0, 4)))
+    )
+    expected, found = vae(data).latents.at(), vae(padded).latents.at()
+    np.testing.assert_allclose(found.mean[..., :10], expected.mean, atol=1e-5)
+    np.testing.assert_allclose(found.variance[..., :10], expected.variance, atol=1e-5)
+
+
+def test_bad_input_is_named():
+    days, values, _, seen = _fields(3, dates=6)
+    data = _data(days, values, seen)
+    vae = gp_vae(data, latents=1, width=8)
+    seen[:] = True
+    with pytest.raises(ValueError, match="dates that rise, got day .* pixel 0; sort"):
+        vae(_data(days[:, ::-1], values, seen))
+    with pytest.raises(ValueError, match="expected the record 's2' as a Series, got NoneType"):
+        gp_vae({"s1": data["s2"]})
+    with pytest.raises(ValueError, match="rising scales above 0"):
+        gp_vae(data, scales=(0.0, 10.0))
+
+
+@pytest.mark.long
+def test_held_out_dates_are_predicted_better_than_without_the_prior_and_by_lines(key, optimised):
+    days, values, _, clear = _fields(300)
+    held = clear & (np.random.default_rng(1).random(clear.shape) < 0.3)
+    seen = clear & ~held
+    data = _data(days, values, seen)
+    errors, densities = {}, {}
+    for name, process in (("smooth", smooth), ("independent", independent)):
+        vae = gp_vae(data, latents=3, width=32, process=process).fit(data, key=key, steps=400, batch=64)
+        assert np.nanmean(vae.history[-1][-50:]) < np.nanmean(vae.history[-1][:50])
+        found = vae(data).predict(key=key)
+        errors[name] = float(np.sqrt((np.asarray(found.mean - values)[held] ** 2).mean()))
+        densities[name] = float(np.asarray(found.log_density(values))[held].mean())
+        low, high = found.interval(0.9, key=key)
+        assert 0.8 < float(((values >= low) & (values <= high))[held].mean()) < 0.97
+    lines = np.stack(
+        [
+            np.stack([np.interp(t, t[s], x[s, band]) for band in range(3)], -1)
+            for t, x, s in zip(days, values, seen, strict=True)
+        ]
+    )
+    assert errors["smooth"] < np.sqrt(((lines - values)[held] ** 2).mean())
+    assert errors["smooth"] < 0.5 * errors["independent"]
+    assert densities["smooth"] > densities["independent"] + 0.3
