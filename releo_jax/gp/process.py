@@ -100,10 +100,11 @@ class Posterior(eqx.Module):
         noise = jnp.sqrt(sites.variance) * jax.random.normal(noise_key, at_sites.shape, at_sites.dtype)
 
         def correction(residual: Array) -> Array:
-            seen = Sites(sites.time, residual, sites.variance, sites.mask)
+            # Not new sites, whose mask would depend on the draw, and with it all that the draws can share.
+            seen = eqx.tree_at(lambda s: s.value, sites, residual)
             return process.condition(seen).at(wanted).mean
 
-        residual = (sites.value - at_sites - noise).reshape(-1, *sites.value.shape)
+        residual = jnp.where(sites.mask, sites.value - at_sites - noise, 0.0).reshape(-1, *sites.value.shape)
         return at_wanted + jax.vmap(correction)(residual).reshape(at_wanted.shape)
 
 
