@@ -11,6 +11,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from releo_jax.gp.batches import one_by_one, with_outputs, without_outputs
+from releo_jax.gp.covariances import flat, singular_root
 from releo_jax.gp.kernels import Kernel
 from releo_jax.gp.process import Posterior, Process
 from releo_jax.gp.sites import Marginals, Sites
@@ -50,17 +51,11 @@ class ExactPosterior(Posterior):
         return _at(self, self.sites.time if time is None else jnp.asarray(time, self.sites.value.dtype))
 
 
-def _flat(kernel: Kernel, first: Array, second: Array) -> Array:
-    """Covariance with outputs beside each other: `(n output, m output)`."""
-    found = kernel(first, second)
-    return found if kernel.outputs is None else found.reshape(found.shape[0] * found.shape[1], -1)
-
-
 @eqx.filter_jit
 def _condition(kernel: Kernel, sites: Sites) -> tuple[Array, Array, Array]:
     def pixel(kernel: Kernel, sites: Sites) -> tuple[Array, Array, Array]:
         value, variance, mask = sites.value.reshape(-1), sites.variance.reshape(-1), sites.mask.reshape(-1)
-        covariance = _flat(kernel, sites.time, sites.time)
+        covariance = flat(kernel, sites.time, sites.time)
         covariance = jnp.where(mask[:, None] & mask, covariance, 0.0) + jnp.diag(jnp.where(mask, variance, 1.0))
         root = jnp.linalg.cholesky(covariance)
         whitened = jax.scipy.linalg.solve_triangular(root, value, lower=True)
@@ -75,7 +70,7 @@ def _condition(kernel: Kernel, sites: Sites) -> tuple[Array, Array, Array]:
 def _at(posterior: ExactPosterior, time: Array) -> Marginals:
     def pixel(kernel: Kernel, given: tuple[Sites, Array, Array, Array]) -> Marginals:
         sites, root, whitened, wanted = given
-        towards = jnp.where(sites.mask.reshape(-1)[:, None], _flat(kernel, sites.time, wanted), 0.0)
+        towards = jnp.where(sites.mask.reshape(-1)[:, None], flat(kernel, sites.time, wanted), 0.0)
         towards = jax.scipy.linalg.solve_triangular(root, towards, lower=True)
         mean = jnp.einsum("i,ij->j", whitened, towards, precision="highest")
         variance = kernel.variances(wanted).reshape(-1) - (towards**2).sum(0)
@@ -95,10 +90,7 @@ def _sample(kernel: Kernel, key: Array, time: Array, sample_shape: tuple[int, ..
     noise = jax.random.normal(key, (*sample_shape, *time.shape[:-1], number), dtype)
 
     def pixel(kernel: Kernel, time: Array) -> Array:
-        covariance = _flat(kernel, time, time)
-        # Smooth kernels are singular in working precision; a root by eigenvalues is one whatever they are.
-        values, vectors = jnp.linalg.eigh(covariance)
-        return vectors * jnp.sqrt(jnp.maximum(values, 0.0))
+        return singular_root(flat(kernel, time, time))
 
     root = one_by_one(pixel, kernel, time.astype(dtype), batch=time.shape[:-1])
     drawn = jnp.einsum("...ij,...j->...i", root, noise, precision="highest")
