@@ -27,6 +27,7 @@ from releo_jax.gp.kernels import (
 from releo_jax.gp.markov import Markov, MarkovPosterior
 from releo_jax.gp.process import Posterior, Process, expected_log_likelihood
 from releo_jax.gp.sites import Marginals, Sites, sorted_sites
+from releo_jax.gp.sparse import Sparse, SparsePosterior
 from releo_jax.gp.warped import WarpedGP
 
 __all__ = [
@@ -46,6 +47,8 @@ __all__ = [
     "Process",
     "Product",
     "Sites",
+    "Sparse",
+    "SparsePosterior",
     "SquaredExponential",
     "StateSpace",
     "Stationary",
