@@ -25,6 +25,7 @@ from releo_jax.gp.kernels import (
     Sum,
 )
 from releo_jax.gp.markov import Markov, MarkovPosterior
+from releo_jax.gp.nearest import Nearest, NearestPosterior
 from releo_jax.gp.process import Posterior, Process, expected_log_likelihood
 from releo_jax.gp.sites import Marginals, Sites, sorted_sites
 from releo_jax.gp.sparse import Sparse, SparsePosterior
@@ -42,6 +43,8 @@ __all__ = [
     "Matern12",
     "Matern32",
     "Matern52",
+    "Nearest",
+    "NearestPosterior",
     "Periodic",
     "Posterior",
     "Process",
