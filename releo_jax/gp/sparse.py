@@ -102,21 +102,16 @@ class Sparse(Process):
                 f"{self.inducing.shape}"
             )
         weights = jnp.broadcast_to(jnp.asarray(weight, sites.value.dtype), batch)
-        return SparsePosterior(self, sites, *_condition(self, sites, weights))
+        bound, *parts = _condition(self, sites, weights)
+        return SparsePosterior(self, sites, bound, weights, *parts)
 
     def sample(self, key: Array, time: ArrayLike, sample_shape: tuple[int, ...] = ()) -> Array:
         """Joint draws of the exact process, which is the prior here: its cost is the third power of their dates."""
         return Exact(self.kernel).sample(key, time, sample_shape)
 
     def kl(self, sites: Sites, *, weight: ArrayLike = 1.0) -> Array:
-        """Kullback-Leibler divergence of q(u) from p(u), `(*batch)`: of the approximate posterior from the process.
-
-        Equation:
-            The mean of the log density of the sites' values over the conditioned process, times weight, less the bound.
-        """
-        posterior = self.condition(sites, weight=weight)
-        counted = jnp.asarray(weight, sites.value.dtype) * expected_log_likelihood(sites, posterior.at())
-        return counted - posterior.log_evidence
+        """Kullback-Leibler divergence of q(u) from p(u), `(*batch)`: of the approximate posterior from the process."""
+        return self.condition(sites, weight=weight).kl()
 
 
 class SparsePosterior(Posterior):
@@ -125,18 +120,28 @@ class SparsePosterior(Posterior):
     Attributes:
         log_evidence: a lower bound of the log density of the values of the sites, each counted with its weight,
             `(*batch)`.
+        weight: number of dates that each site stands for, `(*batch)`.
         root: L, lower factor of the covariance of the inducing values, `(*batch, m, m)`.
         shift: h = precision times mean of the whitened inducing values, `(*batch, m)`.
         precision: P of the whitened inducing values, `(*batch, m, m)`.
     """
 
     process: Sparse
+    weight: Array
     root: Array
     shift: Array
     precision: Array
 
     def at(self, time: ArrayLike | None = None) -> Marginals:
         return _at(self, self.sites.time if time is None else jnp.asarray(time, self.sites.value.dtype))
+
+    def kl(self) -> Array:
+        """Kullback-Leibler divergence of q(u) from p(u), `(*batch)`.
+
+        Equation:
+            The mean of the log density of the sites' values over this law, times weight, less the bound.
+        """
+        return self.weight * expected_log_likelihood(self.sites, self.at()) - self.log_evidence
 
     def sample(self, key: Array, time: ArrayLike, sample_shape: tuple[int, ...] = ()) -> Array:
         """Joint draws of u from q(u), then of f given u, at days `(*batch, date)` in any order.
