@@ -16,7 +16,7 @@ from releo_jax.observations import Series, observe
 from tests.releo_jax.gp.cases import in_double
 
 DAYS = np.array([0.0, 3.0, 10.0, 11.0, 40.0])
-LEAVES = TruncatedNormal(2.0, 2.0, low=0.0, high=10.0)
+LEAVES = LogitNormal(-1.0, 0.8, low=0.0, high=10.0)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_density_is_that_of_the_copula(key):
         assert value.shape == (3, 2, 5)
         correlation = jax.vmap(lambda days: kernel(days, days))(law.time) / 3.0
         correlation = (1.0 - nugget) * correlation + nugget * jnp.eye(5)
-        leaves = TruncatedNormal(jnp.full((2, 5), 2.0), 2.0, low=0.0, high=10.0)
+        leaves = LogitNormal(jnp.full((2, 5), -1.0), 0.8, low=0.0, high=10.0)
         reference = dist.GaussianCopula(leaves, correlation)
         np.testing.assert_allclose(law.log_prob(value), reference.log_prob(value), rtol=1e-9)
         np.testing.assert_allclose(law.warp(law.standardise(value)), value, rtol=1e-10)
@@ -43,7 +43,7 @@ def test_density_of_several_variables(key):
     with jax.enable_x64(True):
         weights = jnp.asarray([[0.9, 0.1], [0.6, -0.5]])
         kernel = in_double(Coregionalized((Matern32(1.0, 20.0), Matern12(1.0, 5.0)), weights))
-        laws = (LEAVES, TruncatedNormal(40.0, 20.0, low=10.0, high=90.0))
+        laws = (LEAVES, LogitNormal(0.0, 1.0, low=10.0, high=90.0))
         law = WarpedGP(Markov(kernel), DAYS, laws, nugget=0.02)
         value = law.sample(key, (4,))
         assert law.event_shape == value.shape[1:] == (5, 2)
@@ -58,11 +58,12 @@ def test_density_of_several_variables(key):
 
 
 def test_draws_have_the_marginal_and_the_correlation(key):
-    law = WarpedGP(Markov(Matern32(1.0, 20.0)), DAYS, LEAVES)
+    leaves = TruncatedNormal(2.0, 2.0, low=0.0, high=10.0)
+    law = WarpedGP(Markov(Matern32(1.0, 20.0)), DAYS, leaves)
     drawn = np.asarray(law.sample(key, (4000,)))
     assert ((drawn > 0.0) & (drawn < 10.0)).all()
     for date in range(len(DAYS)):
-        assert stats.kstest(drawn[:, date], lambda x: np.asarray(LEAVES.cdf(x))).pvalue > 1e-3
+        assert stats.kstest(drawn[:, date], lambda x: np.asarray(leaves.cdf(x))).pvalue > 1e-3
     standard = np.asarray(law.standardise(drawn))
     correlation = np.asarray(Matern32(1.0, 20.0)(jnp.asarray(DAYS), jnp.asarray(DAYS)))
     np.testing.assert_allclose(np.corrcoef(standard.T), correlation, atol=0.06)
@@ -93,12 +94,11 @@ def test_slopes_are_finite_at_the_ends_of_the_interval():
 @pytest.mark.long
 def test_is_a_law_of_a_model_for_every_pixel():
     time = np.tile(DAYS[:4], (2, 1)).astype(np.float32)
-    marginal = LogitNormal(-1.0, 0.8, low=0.0, high=10.0)
 
     def model(data):
         record = data["lai"]
         with numpyro.plate("pixel", record.values.shape[0]):
-            area = numpyro.sample("area", WarpedGP(Markov(Matern32(1.0, 30.0)), record.time, marginal))
+            area = numpyro.sample("area", WarpedGP(Markov(Matern32(1.0, 30.0)), record.time, LEAVES))
             observe("lai", dist.Normal(area[..., None], 0.3), record)
 
     values = np.array([[3.0, 3.2, np.nan, 4.0], [np.nan] * 4], np.float32)[..., None]
