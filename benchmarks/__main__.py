@@ -18,6 +18,7 @@ BENCHMARKS = {
     "growth": "SAFY on wheat trials that it has not seen",
     "time_costs": "Gaussian processes over time: exact, by state space, by a library",
     "phenology": "spring dates of sites that models have not seen, seasons of satellite series",
+    "time_gaps": "filling of gaps in satellite series, one date left out at a time",
     "crop": "SAFY beside loops over days",
     "microwave_peers": "rates of the microwave models beside other codes",
     "validation": "scores on real measurements, beside SL2P",
