@@ -73,6 +73,7 @@ def test_strong_factors_lose_nothing_in_single_precision():
     assert found == pytest.approx(expected, abs=0.02)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("low_rank", [True, False])
 def test_second_derivatives_of_many_pixels_end(low_rank):
     """Batches of factors by LAPACK wait here for each other for ever (two cores)."""

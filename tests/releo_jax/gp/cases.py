@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from releo_jax.gp import (
     Coregionalized,
@@ -23,6 +24,11 @@ KERNELS: dict[str, Kernel] = {
     "quasi-periodic": Matern32(0.7, 300.0) * Periodic(1.0, 0.9, harmonics=2),
     "coregionalised": Coregionalized((Matern32(1.0, 20.0), Matern12(1.0, 60.0)), np.array([[0.5, 0.2], [-0.3, 0.8]])),
 }
+
+
+SEVERAL = pytest.param("coregionalised", marks=pytest.mark.long)
+SEASONS = pytest.param("quasi-periodic", marks=pytest.mark.long)
+"""Kernels whose programs take long to compile."""
 
 
 def in_double(tree):

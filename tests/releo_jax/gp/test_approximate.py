@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from releo_jax.gp import Exact, Matern32, Nearest, Sites, Sparse
-from tests.releo_jax.gp.cases import KERNELS, in_double, in_single, make_sites
+from tests.releo_jax.gp.cases import KERNELS, SEVERAL, in_double, in_single, make_sites
 
 WANTED = np.array([640.0, -80.0, 3.0, 100.5, 350.0, 900.0], np.float32)
 PROCESSES = {
@@ -20,7 +20,7 @@ def make(request):
     return PROCESSES[request.param]
 
 
-@pytest.mark.parametrize("name", ["matern32", "coregionalised"])
+@pytest.mark.parametrize("name", ["matern32", SEVERAL])
 def test_masked_dates_leave_no_trace(make, name):
     process, sites = make(KERNELS[name]), make_sites(KERNELS[name])
     usable = np.asarray(sites.mask[0] if sites.mask.ndim == 2 else sites.mask[0].all(-1))
@@ -37,7 +37,7 @@ def test_masked_dates_leave_no_trace(make, name):
         np.testing.assert_array_equal(ours, third)
 
 
-@pytest.mark.parametrize("name", ["matern32", "coregionalised"])
+@pytest.mark.parametrize("name", ["matern32", SEVERAL])
 def test_a_pixel_without_usable_dates_returns_the_prior(make, name):
     kernel, sites = KERNELS[name], make_sites(KERNELS[name])
     found = make(kernel).condition(sites)
@@ -84,7 +84,7 @@ def test_each_pixel_may_have_its_parameters(make):
             np.testing.assert_allclose(ours[pixel], theirs, rtol=0.0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["matern32", "matern52", "coregionalised"])
+@pytest.mark.parametrize("name", ["matern32", SEVERAL])
 def test_single_precision(make, name, optimised):
     kernel, sites = in_single(KERNELS[name]), make_sites(KERNELS[name])
     found = make(kernel).condition(sites)
@@ -97,7 +97,7 @@ def test_single_precision(make, name, optimised):
             np.testing.assert_allclose(ours, theirs, rtol=0.0, atol=3e-4)
 
 
-@pytest.mark.parametrize("name", ["matern32", "coregionalised"])
+@pytest.mark.parametrize("name", ["matern32", SEVERAL])
 def test_draws_have_the_marginals_of_the_posterior(make, name, optimised):
     kernel, sites = KERNELS[name], make_sites(KERNELS[name], dates=12, pixels=2)
     found = make(kernel).condition(sites)

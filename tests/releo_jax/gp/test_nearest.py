@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from releo_jax.gp import Exact, Matern12, Matern32, Matern52, Nearest, Sites
-from tests.releo_jax.gp.cases import KERNELS, in_double, make_sites
+from tests.releo_jax.gp.cases import KERNELS, SEASONS, SEVERAL, in_double, make_sites
 
 WANTED = np.array([640.0, -80.0, 3.0, 100.5, 350.0, 900.0])  # in no order; before, between and after the dates
 
@@ -22,7 +22,7 @@ def _same(process, kernel, sites, tolerance):
     np.testing.assert_allclose(process.kl(sites), exact.kl(sites), rtol=0.0, atol=10.0 * tolerance)
 
 
-@pytest.mark.parametrize("name", ["matern32", "matern52", "sum", "quasi-periodic", "coregionalised"])
+@pytest.mark.parametrize("name", ["matern32", "matern52", "sum", SEASONS, SEVERAL])
 @pytest.mark.parametrize("more", [0, 5])
 def test_is_exact_with_all_dates_as_neighbours(name, more):
     with jax.enable_x64(True):
@@ -77,7 +77,7 @@ def test_evidence_and_marginals_are_those_of_vecchia():
             np.testing.assert_allclose(found.at(now).mean[0], slopes @ smoothed, rtol=0.0, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["matern32", "coregionalised"])
+@pytest.mark.parametrize("name", ["matern32", SEVERAL])
 def test_more_neighbours_come_closer(name):
     with jax.enable_x64(True):
         kernel, sites = in_double(KERNELS[name]), in_double(make_sites(KERNELS[name]))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from releo_jax.gp import Exact, Matern32, Sites, Sparse, SquaredExponential, expected_log_likelihood
-from tests.releo_jax.gp.cases import KERNELS, in_double, make_sites
+from tests.releo_jax.gp.cases import KERNELS, SEASONS, SEVERAL, in_double, make_sites
 
 WANTED = np.array([640.0, -80.0, 3.0, 100.5, 350.0, 900.0])  # in no order; before, between and after the dates
 INDUCING = np.linspace(0.0, 700.0, 15)
@@ -16,7 +16,7 @@ def _part(sites, index):
     return Sites(sites.time[..., index], sites.value[:, index], sites.variance[:, index], sites.mask[:, index])
 
 
-@pytest.mark.parametrize("name", ["matern12", "matern52", "periodic", "quasi-periodic", "coregionalised"])
+@pytest.mark.parametrize("name", ["matern12", "matern52", "periodic", SEASONS, SEVERAL])
 def test_is_exact_with_inducing_days_at_all_dates(name):
     with jax.enable_x64(True):
         kernel, sites = in_double(KERNELS[name]), in_double(make_sites(KERNELS[name]))

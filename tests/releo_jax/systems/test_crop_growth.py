@@ -113,6 +113,7 @@ def test_every_engine_finds_the_fields(fit, how, few):
 
 
 @pytest.mark.usefixtures("optimised")
+@pytest.mark.long
 def test_many_fields_with_a_discrepancy_are_searched_to_the_end():
     """The joint laws of forty series, by factors of LAPACK, waited here for each other for ever (two cores)."""
     model, data = crop_growth(prior=PRIOR, hierarchical=False), season(fields=40)

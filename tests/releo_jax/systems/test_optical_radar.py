@@ -154,6 +154,7 @@ def nothing(radar):
     return dataclasses.replace(radar, mask=np.zeros_like(radar.mask))
 
 
+@pytest.mark.long
 def test_both_sensors_know_more_than_either(scene):
     block, radar, truth = scene
     both = retrieved(block, radar)
@@ -227,4 +228,4 @@ def test_the_command_makes_maps_of_both(tmp_path, capsys):
     capsys.readouterr()
     assert main([*words, "--overwrite", "--radar-unit", "dB"]) == 1
     out, err = capsys.readouterr()
-    assert "look like linear power: say linear" in err and "Traceback" not in out + err
+    assert "looks like linear power: give --radar-unit linear" in err and "Traceback" not in out + err
