@@ -10,25 +10,21 @@ space, exact in linear time), `Sparse` and `Nearest` (any kernel, approximate). 
 """
 
 from releo_jax.gp.exact import Exact, ExactPosterior
-from releo_jax.gp.kernels import (
-    Cauchy,
-    Coregionalized,
-    Kernel,
-    Matern12,
-    Matern32,
-    Matern52,
-    Periodic,
-    Product,
-    SquaredExponential,
-    StateSpace,
-    Stationary,
-    Sum,
-)
+from releo_jax.gp.kernels import Coregionalized, Kernel, Product, StateSpace, Sum
 from releo_jax.gp.markov import Markov, MarkovPosterior
 from releo_jax.gp.nearest import Nearest, NearestPosterior
 from releo_jax.gp.process import Posterior, Process, expected_log_likelihood
 from releo_jax.gp.sites import Marginals, Sites, sorted_sites
 from releo_jax.gp.sparse import Sparse, SparsePosterior
+from releo_jax.gp.stationary import (
+    Cauchy,
+    Matern12,
+    Matern32,
+    Matern52,
+    Periodic,
+    SquaredExponential,
+    Stationary,
+)
 from releo_jax.gp.warped import WarpedGP
 
 __all__ = [

@@ -24,6 +24,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from physics.crop.safy import DailyWeather, Growth, SafyCrop, safy
+from releo_jax.gp import Matern32
 from releo_jax.inference.structure import Model
 from releo_jax.marginals import LowRankNormal
 from releo_jax.observations import Observations, Record, Series, SingleDate, observe
@@ -299,7 +300,7 @@ def condition_series(
     References:
         Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, section 2.7 (mean functions).
     """
-    correlation = matern32(time[:, None] - time[None, :], length)
+    correlation = Matern32(1.0, length)(time, time)
     both, exact = mask[:, None] & mask[None, :], jax.lax.Precision.HIGHEST
 
     def of_draw(curve: Array, relative: Array, absolute: Array, misfit: Array) -> tuple[Array, ...]:
@@ -344,12 +345,6 @@ def draw_series(law: Conditioned, key: Array, n: int, *, measured: bool = False)
         "nij,nj->ni", axes[chosen], root[chosen] * normal, precision=jax.lax.Precision.HIGHEST
     )
     return drawn + law.noise[chosen] * noise if measured else drawn
-
-
-def matern32(lag: ArrayLike, length: float) -> Array:
-    """Correlation `(*batch)` at a lag in days: (1 + a) exp(-a), a = sqrt(3) |lag| / length."""
-    a = np.sqrt(3.0) * jnp.abs(jnp.asarray(lag)) / length
-    return (1.0 + a) * jnp.exp(-a)
 
 
 def _series_law(area: Array, relative: Array, absolute: Array, misfit: Array, error: SeriesError) -> dist.Distribution:
