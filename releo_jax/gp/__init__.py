@@ -6,14 +6,16 @@
 
 Four implementations share the protocol `Process`: `Exact` (any kernel, the reference), `Markov` (kernels with a state
 space, exact in linear time), `Sparse` and `Nearest` (any kernel, approximate). Means are zero: subtract yours first.
-`WarpedGP` puts a process under a bounded or skewed law, for NumPyro models.
+`mean_field` and `banded` are laws of a process at its dates that no sites tell of. `WarpedGP` puts a process under a
+bounded or skewed law, for NumPyro models.
 """
 
 from releo_jax.gp.exact import Exact, ExactPosterior
+from releo_jax.gp.free import FreeLaw, banded, mean_field
 from releo_jax.gp.kernels import Coregionalized, Kernel, Product, StateSpace, Sum
 from releo_jax.gp.markov import Markov, MarkovPosterior
 from releo_jax.gp.nearest import Nearest, NearestPosterior
-from releo_jax.gp.process import Posterior, Process, expected_log_likelihood
+from releo_jax.gp.process import Law, Posterior, Process, expected_log_likelihood
 from releo_jax.gp.sites import Marginals, Sites, sorted_sites
 from releo_jax.gp.sparse import Sparse, SparsePosterior
 from releo_jax.gp.stationary import (
@@ -32,7 +34,9 @@ __all__ = [
     "Coregionalized",
     "Exact",
     "ExactPosterior",
+    "FreeLaw",
     "Kernel",
+    "Law",
     "Marginals",
     "Markov",
     "MarkovPosterior",
@@ -53,6 +57,8 @@ __all__ = [
     "Stationary",
     "Sum",
     "WarpedGP",
+    "banded",
     "expected_log_likelihood",
+    "mean_field",
     "sorted_sites",
 ]

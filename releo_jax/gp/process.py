@@ -45,7 +45,27 @@ class Process(eqx.Module):
         return self.condition(sites).kl()
 
 
-class Posterior(eqx.Module):
+class Law(eqx.Module):
+    """What is known of a process at its dates: a `Posterior`, which has seen sites, or a `FreeLaw`."""
+
+    @abc.abstractmethod
+    def at(self, time: ArrayLike | None = None) -> Marginals:
+        """Marginals at days `(*batch, date)` in any order, forecasts included; at its dates by default."""
+
+    @abc.abstractmethod
+    def kl(self) -> Array:
+        """Kullback-Leibler divergence from the process before, `(*batch)`."""
+
+    @abc.abstractmethod
+    def sample(self, key: Array, time: ArrayLike, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Joint draws at days `(*batch, date)` in any order.
+
+        Returns:
+            `(*sample_shape, *batch, date)`, or `(*sample_shape, *batch, date, output)`.
+        """
+
+
+class Posterior(Law):
     """A process that has seen sites.
 
     Attributes:
@@ -57,10 +77,6 @@ class Posterior(eqx.Module):
     process: Process
     sites: Sites
     log_evidence: Array
-
-    @abc.abstractmethod
-    def at(self, time: ArrayLike | None = None) -> Marginals:
-        """Marginals at days `(*batch, date)` in any order, forecasts included; at those of the sites by default."""
 
     def kl(self) -> Array:
         """Kullback-Leibler divergence from the process before, `(*batch)`.
