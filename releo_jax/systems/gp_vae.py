@@ -23,7 +23,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from releo_jax.encoders.pixel import Constant, band_statistics
-from releo_jax.gp import Markov, Matern32, Posterior, Process, Sites
+from releo_jax.gp import Law, Markov, Matern32, Process, Sites, banded, mean_field
 from releo_jax.observations import Observations, Series, check_observations
 from releo_jax.training.loop import adam, train
 
@@ -41,23 +41,32 @@ def independent(scales: Array) -> Process:
     return Markov(Matern32(jnp.ones_like(scales), jnp.full_like(scales, 1e-3)))
 
 
+PARTS = {"sites": 2, "mean_field": 2, "banded": 3}
+"""Guides, and the numbers that their encoder says for each latent of each date."""
+
+_AROUND = 2  # usable dates before and after that the encoder of a guide without sites sees
+
+
 class GPNetwork(nnx.Module):
     """Everything of a GP-prior autoencoder that has weights.
 
     Args:
         record: example series, for the fixed means and deviations of the bands.
+        guide: see `gp_vae`.
         latents: number of processes.
         scales: first guess of their time scales, days, `(latent,)`.
         width: units of the two hidden layers of encoder and decoder.
         rngs: random streams of the initial weights.
     """
 
-    def __init__(self, record: Series, *, latents: int, scales: Array, width: int, rngs: nnx.Rngs) -> None:
+    def __init__(self, record: Series, *, guide: str, latents: int, scales: Array, width: int, rngs: nnx.Rngs) -> None:
         bands = record.values.shape[-1]
+        self.parts, self.around = PARTS[guide], 0 if guide == "sites" else _AROUND
+        inputs = 2 * bands + 2 * self.around * (2 * bands + 1)
         mean, deviation = band_statistics(record.values, record.mask)
         self.mean, self.deviation = Constant(mean), Constant(deviation)
         self.encoder = nnx.List(
-            [nnx.Linear(i, o, rngs=rngs) for i, o in ((2 * bands, width), (width, width), (width, 2 * latents))]
+            [nnx.Linear(i, o, rngs=rngs) for i, o in ((inputs, width), (width, width), (width, self.parts * latents))]
         )
         self.decoder = nnx.List(
             [nnx.Linear(i, o, rngs=rngs) for i, o in ((latents, width), (width, width), (width, bands))]
@@ -65,13 +74,13 @@ class GPNetwork(nnx.Module):
         self.log_scales = nnx.Param(jnp.log(scales))
         self.log_noise = nnx.Param(jnp.full(bands, -1.5))  # of the standardised bands
 
-    def encode(self, record: Series) -> tuple[Array, Array]:
-        """What each date tells of each latent: value and variance, `(pixel, latent, date)`."""
+    def encode(self, record: Series) -> list[Array]:
+        """What each date tells of each latent: as many numbers as the guide has parts, `(pixel, latent, date)` each."""
         bands = jnp.where(record.mask, (record.values - self.mean[...]) / self.deviation[...], 0.0)
-        found = _layers(self.encoder, jnp.concatenate([bands, record.mask.astype(bands.dtype)], -1))
-        value, log_variance = jnp.split(jnp.moveaxis(found, -1, 1), 2, 1)
-        # As certain as a hundredth of the prior's variance after one date, at most.
-        return value, 1e-2 + jax.nn.softplus(log_variance)
+        inputs = jnp.concatenate([bands, record.mask.astype(bands.dtype)], -1)
+        if self.around:
+            inputs = _with_neighbours(inputs, record, self.around)
+        return jnp.split(jnp.moveaxis(_layers(self.encoder, inputs), -1, 1), self.parts, 1)
 
     def decode(self, latents: Array) -> tuple[Array, Array]:
         """Bands `(..., band)` of latents `(..., latent)`, and the deviation of their noise `(band,)`."""
@@ -83,6 +92,26 @@ def _layers(layers: Any, x: Array) -> Array:
     for layer in layers[:-1]:
         x = jax.nn.gelu(layer(x))
     return jnp.asarray(layers[-1](x))
+
+
+def _with_neighbours(inputs: Array, record: Series, number: int) -> Array:
+    """Inputs `(pixel, date, input)` beside those of the usable dates before and after, and the days in between."""
+    seen = record.mask.any(-1)
+    # Usable dates side by side; what lies beyond their ends is masked, with no days in between.
+    order = jnp.argsort(~seen, axis=1, stable=True)
+    every = jnp.concatenate([inputs, record.time[..., None]], -1)
+    every = jnp.take_along_axis(jnp.where(seen[..., None], every, 0.0), order[..., None], 1)
+    there = jnp.take_along_axis(seen, order, 1)
+    parts = [every[..., :-1]]
+    for step in (*range(-number, 0), *range(1, number + 1)):
+        index = jnp.arange(seen.shape[1]) + step
+        inside = (index >= 0) & (index < seen.shape[1])
+        index = jnp.clip(index, 0, seen.shape[1] - 1)
+        known = there & there[:, index] & inside
+        other = jnp.where(known[..., None], every[:, index], 0.0)
+        days = jnp.where(known, jnp.abs(other[..., -1] - every[..., -1]), 0.0)
+        parts += [other[..., :-1], jnp.log1p(days)[..., None]]
+    return jnp.take_along_axis(jnp.concatenate(parts, -1), jnp.argsort(order, axis=1)[..., None], 1)
 
 
 class Prediction(NamedTuple):
@@ -120,7 +149,7 @@ class GPPosterior:
     """
 
     network: GPNetwork
-    latents: Posterior
+    latents: Law
 
     def predict(self, time: ArrayLike | None = None, *, key: Array, draws: int = 100) -> Prediction:
         """Bands on days `(pixel, date)` or `(date,)` in any order, forecasts included; default: those of the series.
@@ -130,7 +159,7 @@ class GPPosterior:
             key: random.
             draws: of the latents of each date.
         """
-        days = None if time is None else jnp.asarray(time, self.latents.sites.value.dtype)
+        days = None if time is None else jnp.asarray(time, self.network.mean[...].dtype)
         if days is not None and days.ndim == 2:
             days = days[:, None]
         marginals = self.latents.at(days)
@@ -146,12 +175,14 @@ class GPVAE:
 
     Attributes:
         process: prior of the latents.
+        guide: see `gp_vae`.
         record: name of the record it reads.
         graph, parameters, constants: of its `GPNetwork`.
         history: losses, one array per `fit`.
     """
 
     process: ProcessOf
+    guide: str
     record: str
     graph: nnx.GraphDef
     parameters: nnx.State
@@ -172,18 +203,16 @@ class GPVAE:
     def __call__(self, data: Observations) -> GPPosterior:
         """The posterior of pixels; one without usable dates returns the prior."""
         network, record = self.network(), self._series(data)
-        return GPPosterior(network, self._prior(network).condition(_sites(network, record)))
+        return GPPosterior(network, self._law(network, record))
 
     def elbo(self, data: Observations, *, key: Array, parameters: Any = None, draws: int = 1) -> Array:
         """Evidence lower bound of each pixel `(pixel,)`, the expectation over the latents by draws.
 
         Equation:
-            sum over dates and usable bands of E_q log N(x | decoder(z), noise²) - KL(q || prior), q the prior given the
-            sites of the encoder.
+            sum over dates and usable bands of E_q log N(x | decoder(z), noise²) - KL(q || prior), q as the guide says.
         """
         network, record = self.network(parameters), self._series(data)
-        prior, sites = self._prior(network), _sites(network, record)
-        posterior = prior.condition(sites)
+        posterior = self._law(network, record)
         predicted = GPPosterior(network, posterior).predict(key=key, draws=draws)
         each = -0.5 * (((record.values - predicted.draws) / predicted.noise) ** 2)
         each = each - 0.5 * jnp.log(2.0 * jnp.pi * predicted.noise**2)
@@ -236,8 +265,20 @@ class GPVAE:
         )
         return dataclasses.replace(self, parameters=trained.parameters, history=(*self.history, trained.history))
 
-    def _prior(self, network: GPNetwork) -> Process:
-        return self.process(jnp.exp(network.log_scales[...]))
+    def _law(self, network: GPNetwork, record: Series) -> Law:
+        prior = self.process(jnp.exp(network.log_scales[...]))
+        value, certainty, *coupling = network.encode(record)
+        seen = jnp.broadcast_to(record.mask.any(-1)[:, None], value.shape)
+        time = jnp.broadcast_to(jax.lax.cummax(record.time, axis=1)[:, None], value.shape)
+        # As certain as a hundredth of the prior's variance after one date, at most.
+        variance = 1e-2 + jax.nn.softplus(certainty)
+        if self.guide == "sites":
+            return prior.condition(Sites(time, value, variance, seen))
+        if self.guide == "mean_field":
+            return mean_field(prior.kernel, time, value, variance, seen)
+        # Given the next date, the mean moves by less than that does: products over many dates stay finite.
+        diagonal = 1.0 / jnp.sqrt(variance)
+        return banded(prior.kernel, time, value, diagonal, diagonal * jnp.tanh(coupling[0]), seen)
 
     def _series(self, data: Observations) -> Series:
         check_observations(data)
@@ -256,13 +297,6 @@ class GPVAE:
         return record
 
 
-def _sites(network: GPNetwork, record: Series) -> Sites:
-    value, variance = network.encode(record)
-    seen = jnp.broadcast_to(record.mask.any(-1)[:, None], value.shape)
-    time = jnp.broadcast_to(jax.lax.cummax(record.time, axis=1)[:, None], value.shape)
-    return Sites(time, value, variance, seen)
-
-
 def gp_vae(
     data: Observations,
     *,
@@ -270,6 +304,7 @@ def gp_vae(
     latents: int = 4,
     scales: tuple[float, float] = (15.0, 120.0),
     process: ProcessOf = smooth,
+    guide: str = "sites",
     width: int = 64,
     seed: int = 0,
 ) -> GPVAE:
@@ -282,6 +317,10 @@ def gp_vae(
         scales: shortest and longest first guess of their time scales, days; they are learned.
         process: from the scales to the prior: `smooth`, `independent`, or a function that returns `Exact`, `Sparse` or
             `Nearest` with any kernel.
+        guide: of the posterior. "sites": the process given what the encoder says of each date. For comparison, laws
+            that the encoder says outright, seeing two dates before and after as well, at the cost of the third power
+            of the number of dates: "mean_field", in which dates are independent, and "banded", in which each depends
+            on the next.
         width: units of hidden layers.
         seed: of the initial weights.
 
@@ -289,15 +328,17 @@ def gp_vae(
         An autoencoder; `fit` it to the series.
 
     References:
-        Fortuin et al. 2020, GP-VAE, AISTATS; Zhu et al. 2023, Markovian Gaussian process variational autoencoders,
-        ICML.
+        Fortuin et al. 2020, GP-VAE, AISTATS ("banded"); Zhu et al. 2023, Markovian Gaussian process variational
+        autoencoders, ICML.
     """
     example = data.get(record)
     if not isinstance(example, Series):
         raise ValueError(f"gp_vae: expected the record {record!r} as a Series, got {type(example).__name__}")
     if latents < 1 or not 0.0 < scales[0] <= scales[1]:
         raise ValueError(f"gp_vae: expected a latent at least and rising scales above 0, got {latents} and {scales}")
+    if guide not in PARTS:
+        raise ValueError(f"gp_vae: expected a guide of {sorted(PARTS)}, got {guide!r}")
     guess = jnp.geomspace(*scales, latents)
-    network = GPNetwork(example, latents=latents, scales=guess, width=width, rngs=nnx.Rngs(seed))
+    network = GPNetwork(example, guide=guide, latents=latents, scales=guess, width=width, rngs=nnx.Rngs(seed))
     graph, parameters, constants = nnx.split(network, nnx.Param, ...)  # type: ignore[misc]
-    return GPVAE(process, record, graph, parameters, constants)
+    return GPVAE(process, guide, record, graph, parameters, constants)

@@ -7,7 +7,9 @@ import pytest
 
 from releo_jax.gp import Exact, Matern32
 from releo_jax.observations import Series
-from releo_jax.systems.gp_vae import gp_vae, independent, smooth
+from releo_jax.systems.gp_vae import PARTS, gp_vae, independent, smooth
+
+WEEKLY = np.arange(-20.0, 400.0, 7.0, dtype=np.float32)
 
 
 @pytest.fixture
@@ -66,16 +68,35 @@ def test_empty_pixels_return_the_prior_and_pixels_do_not_touch(key):
     assert np.isfinite(weekly.log_density(jnp.zeros((4, 14, 3)))).all()
 
 
-def test_padded_dates_leave_no_trace():
+@pytest.mark.parametrize("guide", PARTS)
+def test_padded_and_masked_dates_leave_no_trace(guide, key):
     days, values, _, seen = _fields(3, dates=10)
     data = _data(days, values, seen)
-    vae = gp_vae(data, latents=2, width=8)
+    vae = gp_vae(data, latents=2, width=8, guide=guide)
     padded = _data(
         np.pad(days, ((0, 0), (0, 4))), np.pad(values, ((0, 0), (0, 4), (0, 0))), np.pad(seen, ((0, 0), (0, 4)))
     )
     expected, found = vae(data).latents.at(), vae(padded).latents.at()
     np.testing.assert_allclose(found.mean[..., :10], expected.mean, atol=1e-5)
     np.testing.assert_allclose(found.variance[..., :10], expected.variance, atol=1e-5)
+    # Dates that nobody saw are not asked for either: without them it is the same posterior.
+    alone = {"s2": Series(values[:1, seen[0]], time=days[:1, seen[0]])}
+    for ours, theirs in zip(vae(alone).latents.at(WEEKLY), vae(data).latents.at(WEEKLY), strict=True):
+        np.testing.assert_allclose(ours[0], theirs[0], atol=1e-4)
+    np.testing.assert_allclose(vae(alone).latents.kl()[0], vae(data).latents.kl()[0], rtol=1e-3)
+    assert np.isfinite(vae.elbo(padded, key=key)).all()
+
+
+@pytest.mark.parametrize("guide", ["mean_field", "banded"])
+def test_guides_without_sites_see_the_dates_around_and_no_others(guide):
+    days, values, _, seen = _fields(2, dates=12)
+    seen[:] = True
+    vae = gp_vae(_data(days, values, seen), latents=2, width=8, guide=guide)
+    changed = values.copy()
+    changed[0, 5] += 1.0
+    before, after = (vae(_data(days, v, seen)).latents.at().mean for v in (values, changed))
+    moved = np.abs(np.asarray(after - before))[0].max(0) > 1e-6
+    np.testing.assert_array_equal(np.flatnonzero(moved), [3, 4, 5, 6, 7])
 
 
 def test_bad_input_is_named():
@@ -89,6 +110,8 @@ def test_bad_input_is_named():
         gp_vae({"s1": data["s2"]})
     with pytest.raises(ValueError, match="rising scales above 0"):
         gp_vae(data, scales=(0.0, 10.0))
+    with pytest.raises(ValueError, match=r"guide of \['banded', 'mean_field', 'sites'\], got 'full'"):
+        gp_vae(data, guide="full")
 
 
 @pytest.mark.long
