@@ -19,6 +19,7 @@ BENCHMARKS = {
     "time_costs": "Gaussian processes over time: exact, by state space, by a library",
     "phenology": "spring dates of sites that models have not seen, seasons of satellite series",
     "time_gaps": "filling of gaps in satellite series, one date left out at a time",
+    "time_autoencoders": "GP-prior autoencoders on hidden dates and months of series, beside other methods",
     "crop": "SAFY beside loops over days",
     "microwave_peers": "rates of the microwave models beside other codes",
     "validation": "scores on real measurements, beside SL2P",
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    listing = "\n".join(f"  {name:16}{what}" for name, what in BENCHMARKS.items())
+    listing = "\n".join(f"  {name:18}{what}" for name, what in BENCHMARKS.items())
     if arguments and arguments[0] in ("-h", "--help"):
         print(f"{__doc__}\n\n{listing}")
         return 0
