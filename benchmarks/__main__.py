@@ -18,6 +18,7 @@ BENCHMARKS = {
     "growth": "SAFY on wheat trials that it has not seen",
     "time_costs": "Gaussian processes over time: exact, by state space, by a library",
     "phenology": "spring dates of sites that models have not seen, seasons of satellite series",
+    "time_seasons": "seasons by Pheno-VAE, the No-U-Turn sampler and least squares",
     "time_gaps": "filling of gaps in satellite series, one date left out at a time",
     "time_autoencoders": "GP-prior autoencoders on hidden dates and months of series, beside other methods",
     "crop": "SAFY beside loops over days",
