@@ -1,11 +1,11 @@
 """Scores Pheno-VAEs of seasons beside the No-U-Turn sampler and least squares, on simulated series and on real ones.
 
-    python -m benchmarks time_seasons [--data DIR] [--output FILE.json] [--weights DIR] [--steps N] [--pixels N]
+    python -m benchmarks time_seasons [--data DIR] [--output FILE.json] [--weights DIR] [--parts PART ...] [--pixels N]
 
 The systems are trained on simulations first; with `--weights` they are kept in that folder and read from it the next
-time. Ranks of simulated truths tell whether they are calibrated. Real series are left out where the environment
-variable RELEO_DATA_DIR names no folder of measurements. Tables (.md) go beside the output. The work is bound to no
-core; seconds are those of the processor.
+time. `calibration` ranks simulated truths among posterior draws, `comparison` is that on simulated series, `real` is
+about measurements in the folder that the environment variable RELEO_DATA_DIR names, and left out where it names none.
+What another run has written to the output stays there, unless it is done again. Seconds are those of the processor.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from releo_jax.benchmarking.machine import machine
 from releo_jax.inference.calibration import CalibrationReport
 
 FAMILIES = "truncated_normal", "full_covariance", "flow"
+PARTS = "calibration", "comparison", "real"
 _OF_REAL = "full_covariance"  # chosen before any fit
 _ADAPTING = 0.2  # steps on real series, as a share of those on simulations
 _SHOWN = "start_of_season", "end_of_season"
@@ -109,7 +110,9 @@ def real_table(record: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
 
 def tables(report: Mapping[str, Any]) -> str:
     """All tables, with their headings."""
-    parts = ["Ranks of simulated truths", calibration_table(report["calibration"])]
+    parts = []
+    if "calibration" in report:
+        parts += ["Ranks of simulated truths", calibration_table(report["calibration"])]
     if "comparison" in report:
         parts += ["Simulated series", comparison_table(report["comparison"])]
     for name, record in report.get("real", {}).items():
@@ -120,6 +123,7 @@ def tables(report: Mapping[str, Any]) -> str:
 def run(
     *,
     families: Sequence[str] = FAMILIES,
+    parts: Sequence[str] = PARTS,
     data: Path | None,
     weights: Path | None,
     output: Path | None,
@@ -134,9 +138,10 @@ def run(
 
     Args:
         families: of the posteriors.
+        parts: to do, of `PARTS`.
         data: folder of the measurements; None leaves real series out.
         weights: folder of trained systems.
-        output: JSON file.
+        output: JSON file; other parts and families in it are kept.
         seed: of everything.
         steps: of the training on simulations.
         truths: whose ranks are looked at.
@@ -144,7 +149,8 @@ def run(
         draws: of every posterior there.
         width: of the encoders.
     """
-    report: dict[str, Any] = {"seed": seed, "steps": steps, "width": width, "truths": truths, "calibration": {}}
+    report: dict[str, Any] = json.loads(output.read_text()) if output is not None and output.exists() else {}
+    report |= {"seed": seed, "steps": steps, "width": width, "truths": truths}
 
     def write() -> None:
         report["machine"] = machine(("flax", "numpyro", "scipy"))
@@ -159,22 +165,25 @@ def run(
 
     key_truths, key_ranks, key_series = jax.random.split(jax.random.key(seed + 1), 3)
     systems = {}
-    for family in families:
+    for family in families if {"calibration", "comparison"} & set(parts) else ():
         system, minutes = learn(family, "simulated")
         systems[family] = system
-        known = simulated(system, SIMULATED.sampler, key_truths, truths)
-        found = ranks(system, known, key_ranks, draws=199)
-        report["calibration"][family] = {"minutes": minutes, "ranks": calibration(found)}
-        print(f"{family}: ranks", file=sys.stderr, flush=True)
+        if "calibration" in parts:
+            known = simulated(system, SIMULATED.sampler, key_truths, truths)
+            found = calibration(ranks(system, known, key_ranks, draws=199))
+            report.setdefault("calibration", {})[family] = {"minutes": minutes, "ranks": found}
+            print(f"{family}: ranks", file=sys.stderr, flush=True)
+            write()
+    if "comparison" in parts:
+        series = simulated(systems[families[0]], SIMULATED.sampler, key_series, pixels)
+        report["comparison"] = compare(systems, SIMULATED, series, seed=seed, draws=draws)
         write()
-    series = simulated(systems[families[0]], SIMULATED.sampler, key_series, pixels)
-    report["comparison"] = compare(systems, SIMULATED, series, seed=seed, draws=draws)
-    write()
-    if data is not None:
+    if "real" in parts and data is not None:
         system, _ = learn(_OF_REAL, "real")
-        report["real"] = {}
-        for name, parts in (("MOD13A1", read_sites(data, seed=seed)), ("Sentinel-2", read_plots(data, seed=seed))):
-            report["real"][name] = compare_real(system, parts, seed=seed, steps=max(1, round(_ADAPTING * steps)))
+        for name, read in (("MOD13A1", read_sites), ("Sentinel-2", read_plots)):
+            seasons = read(data, seed=seed)
+            adapting = max(1, round(_ADAPTING * steps))
+            report.setdefault("real", {})[name] = compare_real(system, seasons, seed=seed, steps=adapting)
             print(f"{name}: fitted", file=sys.stderr, flush=True)
             write()
     return report
@@ -187,6 +196,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, help="JSON file; tables (.md) go beside it")
     parser.add_argument("--weights", type=Path, help="folder of the trained systems")
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=FAMILIES)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--steps", type=int, default=5000, help="of the training")
     parser.add_argument("--pixels", type=int, default=200, help="of the comparison with the sampler")
     parser.add_argument("--seed", type=int, default=0)
@@ -196,6 +206,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(f"expected the folder of the measurements, got {data}; set RELEO_DATA_DIR or give --data")
     report = run(
         families=given.families,
+        parts=given.parts,
         data=data,
         weights=given.weights,
         output=given.output,

@@ -41,14 +41,14 @@ def read_plots(data: Path, *, seed: int) -> dict[str, Seasons]:
     table["clear"] = table[["sat_mask", "cloud_mask", "geophysical_mask"]].eq(0).all(axis=1)
     table = table[table["day"].between(*_AROUND, inclusive="left")]
     rng = np.random.default_rng(seed)
-    return {
-        country: _cut(table[table["site"].astype(str).str.startswith(begin)], rng) for begin, country in PLOTS.items()
-    }
+    dates = int(table.groupby(["site", "loc_id"], observed=True).size().max())
+    site = table["site"].astype(str)
+    return {country: _cut(table[site.str.startswith(begin)], dates, rng) for begin, country in PLOTS.items()}
 
 
-def _cut(table: pd.DataFrame, rng: np.random.Generator) -> Seasons:
+def _cut(table: pd.DataFrame, dates: int, rng: np.random.Generator) -> Seasons:
     plots = [rows for _, rows in table.groupby(["site", "loc_id"], observed=True)]
-    shape = len(plots), max(map(len, plots))
+    shape = len(plots), dates
     time, index, line = np.full(shape, _AROUND[1], np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     known, held = np.zeros(shape, bool), np.zeros(shape, bool)
     for row, one in enumerate(plots):

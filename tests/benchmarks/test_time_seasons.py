@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.time_seasons import calibration, calibration_table, main, run
 from benchmarks.time_seasons_fits import LEVEL, SITES, Told, agreement, by_draws, curves, scores, squares
-from benchmarks.time_seasons_series import read_plots
+from benchmarks.time_seasons_series import joined, read_plots
 from benchmarks.time_seasons_trained import DATES, SIMULATED, trained
 from releo_jax.inference.calibration import CalibrationReport
 from releo_jax.observations import Series
@@ -87,7 +87,8 @@ def test_the_folder_of_measurements_must_be_there(tmp_path):
 @pytest.mark.realdata
 def test_plots_have_their_seasons_and_hidden_dates(data_dir):
     parts = read_plots(data_dir, seed=0)
-    assert [len(part.held) for part in parts.values()] == [66, 179]
+    country, together = joined(parts)
+    assert [len(part.held) for part in parts.values()] == [66, 179] and len(together.held) == country.size == 245
     for part in parts.values():
         known = part.record.mask[..., 0]
         assert not (part.held & known).any() and 0.15 < part.held.sum() / known.sum() < 0.25
