@@ -16,6 +16,7 @@ from releo_jax.gp.kernels import Coregionalized, Kernel, Product, StateSpace, Su
 from releo_jax.gp.markov import Markov, MarkovPosterior
 from releo_jax.gp.nearest import Nearest, NearestPosterior
 from releo_jax.gp.process import Law, Posterior, Process, expected_log_likelihood
+from releo_jax.gp.shared import SharedPosterior, condition_shared, log_likelihood_shared
 from releo_jax.gp.sites import Marginals, Sites, sorted_sites
 from releo_jax.gp.sparse import Sparse, SparsePosterior
 from releo_jax.gp.stationary import (
@@ -49,6 +50,7 @@ __all__ = [
     "Posterior",
     "Process",
     "Product",
+    "SharedPosterior",
     "Sites",
     "Sparse",
     "SparsePosterior",
@@ -58,7 +60,9 @@ __all__ = [
     "Sum",
     "WarpedGP",
     "banded",
+    "condition_shared",
     "expected_log_likelihood",
+    "log_likelihood_shared",
     "mean_field",
     "sorted_sites",
 ]
