@@ -1,0 +1,144 @@
+"""The model of the products over a season: what grows varies smoothly over the dates, what it grows on stays.
+
+    model = seasonal_surface(sensor("sentinel2a"))               # observations: {"s2": Series(...)}
+    posterior = fit_nuts(model, data, key=key)                   # any engine
+
+The model of `releo_jax.systems.land_surface` for every date, with the same marginal prior on every date. Four of its
+sites change: leaf area, the chlorophyll of a green leaf, senescence (which takes chlorophyll and water with it) and the
+water of a turgid leaf. Leaf structure and dry matter, leaf angle, clumping, gaps between the plants and the soil are
+those of the season: dates share them, and so tell of them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+from jax import Array
+
+from physics import Canopy, Leaf, LibrarySoil, Sensor, library_soil
+from physics.parameters import Record
+from releo_jax import priors
+from releo_jax.gp import Markov, Matern32, Process, WarpedGP
+from releo_jax.inference.structure import Model
+from releo_jax.noise import learned_noise
+from releo_jax.observations import Observations, Series, observe
+from releo_jax.priors import Prior, Published, sample_params
+from releo_jax.systems.land_surface import (
+    RECORD,
+    ReflectanceError,
+    Surface,
+    derived_variables,
+    surface_bands,
+    vegetated_fraction,
+)
+
+MOVING = ("leaf_area_index", "green_chlorophyll", "senescence", "turgid_water")
+"""Sites that change over a season."""
+
+TIME_SCALE = 40.0
+"""Days over which they forget: a crop closes within two months, whose ends have a correlation of 0.27."""
+
+_RecordType = TypeVar("_RecordType", bound=Record)
+
+
+def season_process(scale: float = TIME_SCALE) -> Process:
+    """Matérn 3/2 by state space: curves with a slope, as growth has."""
+    return Markov(Matern32(1.0, scale))
+
+
+def seasonal_surface(
+    sensor: Sensor,
+    *,
+    prior: Published = priors.land_surface,
+    moving: Collection[str] = MOVING,
+    process: Process | None = None,
+    clumping: tuple[float, float] | None = (0.5, 1.0),
+    mixing: bool = True,
+    error: ReflectanceError = ReflectanceError(),  # noqa: B008
+) -> Model:
+    """The NumPyro model function of series of a sensor's bands over vegetation and soil.
+
+    Args:
+        sensor: bands and quadrature.
+        prior: of canopy, leaf and soil on any date.
+        moving: sites that change over the season.
+        process: how they do; default `season_process()`.
+        clumping: range of the uniform clumping index; None for leaves placed at random.
+        mixing: whether bare ground may lie beside the plants.
+        error: observation model, of every date on its own.
+
+    Returns:
+        A model of observations with the record `s2`, a `Series` whose dates rise (padded ones last). Sites that change,
+        and all derived ones that follow them, are `(pixel, date)`, the others `(pixel,)`.
+
+    Equation:
+        As `land_surface` on every date; x_t = icdf(Phi(z_t)) for a site that changes, z a Gaussian process.
+
+    Validity:
+        Series of one season and one crop: ploughing and a new crop change what is constant here. Soils that are wet on
+        some dates have no term of their own but the reflectance error of the date.
+    """
+    process = season_process() if process is None else process
+
+    def model(data: Observations) -> None:
+        record = data[RECORD]
+        if not isinstance(record, Series):
+            raise ValueError(f"seasonal_surface: expected {RECORD!r} as a Series, got {type(record).__name__}")
+        days = jax.lax.cummax(record.time, axis=1)  # padded dates have day 0
+        noise = learned_noise("noise", bands=len(sensor.bands), median=error.noise, spread=error.noise_spread)
+
+        def sample(what: type[_RecordType], law: Prior) -> _RecordType:
+            changing = {name: WarpedGP(process, days, law[name]) for name in law if name in moving}
+            constant = {name: numpyro.sample(name, law[name])[..., None] for name in law if name not in moving}
+            extra = {"anthocyanins": jnp.zeros(())} if what is Leaf else {}
+            return sample_params(what, prior=law | changing, fixed=constant | extra)
+
+        with numpyro.plate("pixel", record.values.shape[0]):
+            canopy, leaf, soil = (
+                sample(Canopy, prior.canopy),
+                sample(Leaf, prior.leaf),
+                sample(LibrarySoil, prior.soil),
+            )
+            area = canopy.leaf_area_index
+            clumped = (
+                jnp.ones(()) if clumping is None else numpyro.sample("clumping", dist.Uniform(*clumping))[..., None]
+            )
+            covered = jnp.ones_like(area)
+            if mixing:
+                covered = vegetated_fraction(numpyro.sample("ground_mixing", dist.Uniform(0.0, 1.0))[..., None], area)
+            numpyro.deterministic("vegetated_fraction", covered)
+            ground = library_soil(soil, wavelengths=sensor.wavelengths)
+            surface = Surface(_wide(leaf, area.shape), _wide(canopy, area.shape), ground, clumped, covered)
+            bands = surface_bands(surface, area, record.geometry, sensor=sensor)
+            numpyro.deterministic("bands", bands)
+            observe(RECORD, error.law(bands, noise, sensor.centres), record)
+
+    return model
+
+
+def _wide(record: Any, shape: tuple[int, ...]) -> Any:
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, shape), record)
+
+
+def seasonal_variables(sites: Mapping[str, Array], record: Series) -> dict[str, Array]:
+    """Variables that follow from the sites of the model, on every date.
+
+    Args:
+        sites: latent and deterministic sites of the model, `(pixel, date)` or `(pixel,)`.
+        record: the series they were drawn for.
+
+    Returns:
+        As `land_surface.derived_variables`, `(pixel, date)`.
+    """
+    shape = record.time.shape
+    dated = {
+        name: jnp.broadcast_to(value if value.ndim == 2 else value[..., None], shape)
+        for name, value in sites.items()
+        if value.ndim < 3 and name != "noise"
+    }
+    return derived_variables(dated, record.geometry)

@@ -1,0 +1,90 @@
+"""The model over a season: on one date that of the products, between dates what it says of them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpyro import handlers
+from numpyro.infer.util import log_density
+from scipy import stats
+
+from physics import SunView, sensor
+from releo_jax import priors
+from releo_jax.inference import fit_laplace
+from releo_jax.inference.structure import read_structure, simulate
+from releo_jax.observations import Series, SingleDate
+from releo_jax.systems.land_surface import land_surface
+from releo_jax.systems.seasonal import MOVING, TIME_SCALE, seasonal_surface
+
+DAYS = np.array([0.0, 20.0, 60.0], np.float32)
+
+
+@pytest.fixture(scope="module")
+def bands():
+    return sensor("sentinel2a", bands=("B04", "B08"))
+
+
+def _series(pixels, days=DAYS, values=0.0):
+    shape = (pixels, len(days))
+    angles = (np.full(shape, angle, np.float32) for angle in (30.0, 5.0, 90.0))
+    time = np.broadcast_to(days, shape)
+    return Series(jnp.full((*shape, 2), values), jnp.ones((*shape, 2), bool), time, SunView.from_degrees(*angles))
+
+
+def _drawn(model, data):
+    @jax.jit
+    def run(key):
+        trace = handlers.trace(handlers.seed(handlers.uncondition(model), key)).get_trace(data)
+        return {name: site["value"] for name, site in trace.items() if site["type"] in ("sample", "deterministic")}
+
+    return run(jax.random.key(0))
+
+
+@pytest.mark.long
+def test_every_date_has_the_published_prior_and_close_dates_are_alike(bands):
+    drawn = _drawn(seasonal_surface(bands), {"s2": _series(4000)})
+    laws = {**priors.land_surface.canopy, **priors.land_surface.leaf, **priors.land_surface.soil}
+    moved = {name for name in laws if drawn[name].ndim == 2}
+    assert moved == set(MOVING)
+    for name in MOVING:
+        score = stats.norm.ppf(np.asarray(laws[name].cdf(drawn[name]), float))
+        for date in range(DAYS.size):
+            assert stats.kstest(score[:, date], "norm").pvalue > 1e-4, name
+        x = np.sqrt(3.0) * (DAYS - DAYS[0]) / TIME_SCALE
+        expected = (1.0 + x) * np.exp(-x)
+        np.testing.assert_allclose(np.corrcoef(score.T)[0], expected, atol=0.05)
+    assert drawn["bands"].shape == (4000, 3, 2)
+    assert np.isfinite(drawn["bands"]).all()
+
+
+@pytest.mark.long
+def test_one_date_has_the_density_of_the_model_of_single_dates(bands):
+    series = _series(3, DAYS[:1], 0.2)
+    single = SingleDate(series.values[:, 0], series.mask[:, 0], jax.tree.map(lambda leaf: leaf[:, 0], series.geometry))
+    model = land_surface(bands)
+    sites = simulate(read_structure(model, {"s2": single}), model, {"s2": single}, jax.random.key(1))[0]
+    dated = {name: value[:, None] if name in MOVING else value for name, value in sites.items()}
+    expected = log_density(model, ({"s2": single},), {}, sites)[0]
+    found = log_density(seasonal_surface(bands), ({"s2": series},), {}, dated)[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+@pytest.mark.long
+def test_an_engine_fits_it_and_dates_help_each_other(bands):
+    model = seasonal_surface(bands)
+    days = np.array([0.0, 4.0, 8.0, 12.0], np.float32)
+    data = {"s2": _series(2, days)}
+    values = simulate(read_structure(model, data), model, data, jax.random.key(2))[1]
+    noise = {"noise": jnp.full(2, 0.014)}
+    together = fit_laplace(model, values, key=jax.random.key(0), shared=noise, reference=0)
+    alone = {"s2": jax.tree.map(lambda leaf: leaf[:, :1], values["s2"])}
+    first = fit_laplace(model, alone, key=jax.random.key(0), shared=noise, reference=0)
+    name = "leaf_area_index"
+    assert together.mean[name].shape == (2, 4)
+    assert (together.std[name][:, 0] < first.std[name][:, 0]).all()
+
+
+def test_a_single_date_record_is_refused(bands):
+    single = SingleDate(jnp.zeros((2, 2)), geometry=SunView.from_degrees(30.0, 5.0, 90.0))
+    with pytest.raises(ValueError, match="as a Series, got SingleDate"):
+        handlers.trace(handlers.seed(seasonal_surface(bands), jax.random.key(0))).get_trace({"s2": single})
