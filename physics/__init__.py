@@ -16,7 +16,7 @@ from physics.optics.prosail import prosail
 from physics.optics.prospect import Leaf, LeafOptics, LeafPro, prospect_5, prospect_d, prospect_pro
 from physics.optics.sail import BimodalCanopy, Canopy, CanopyReflectance, CanopyTerms, sail
 from physics.optics.sensor import Sensor, gaussian_bands, sensor, to_bands
-from physics.optics.soil import LibrarySoil, Soil, library_soil, soil_mixture
+from physics.optics.soil import LibrarySoil, Soil, library_soil, moist_soil, soil_mixture
 from physics.parameters import Parameter, broadcast_fields, check_ranges, parameters, validity
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "gap_fraction",
     "gaussian_bands",
     "library_soil",
+    "moist_soil",
     "parameters",
     "plant_area_effective",
     "prosail",

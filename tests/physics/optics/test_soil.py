@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from physics import Canopy, LibrarySoil, fcover, gap_fraction, library_soil, plant_area_effective
+from physics import Canopy, LibrarySoil, fcover, gap_fraction, library_soil, moist_soil, plant_area_effective
 from physics.data import table
 
 
@@ -51,3 +51,53 @@ def test_effective_plant_area_of_a_closed_canopy_is_its_leaf_area_and_of_an_open
     bare = Canopy(leaf_area_index=jnp.zeros(()), mean_leaf_angle=60.0, hot_spot=0.1)
     value, slope = jax.value_and_grad(lambda covered: plant_area_effective(bare, covered))(jnp.float32(0.7))
     assert value == 0.0 and slope == 0.0
+
+
+def test_water_darkens_a_soil_most_where_it_absorbs():
+    dry = np.full(2101, 0.3, np.float32)
+    moisture = jnp.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.45, 0.55])
+    share = np.asarray(jax.jit(moist_soil)(jnp.broadcast_to(dry, (7, 2101)), moisture)) / dry
+    np.testing.assert_array_equal(share[:2], 1.0)
+    assert (np.diff(share[1:], axis=0) < 0).all() and share.min() > 0.0
+    visible, near, water, short_wave = share[-2, [100, 465, 1530, 1800]]  # 500, 865, 1930, 2200 nm
+    assert water < short_wave < min(near, visible) and max(near, visible) < 0.8
+    # What the books say of wet soils: half as bright in the short-wave infrared, and not half as dark in the visible.
+    assert 0.3 < short_wave < 0.6 and 0.6 < visible
+    black = np.asarray(moist_soil(jnp.zeros(2101), jnp.float32(0.3)))
+    np.testing.assert_allclose(black[:1400], 0.021 * (1.0 - np.exp(-1.0)), rtol=0.12)  # Fresnel, within 40 degrees
+
+
+def test_one_film_of_water_is_worked_out_by_hand():
+    """At one wavelength, from the interfaces of water at 20 degrees, with numbers of films drawn."""
+    index, absorption, dry, grains = 1.3131, 6.63, 0.35, 2.0  # 1610 nm
+
+    def transmitted(n, cone):
+        angle = np.radians(np.linspace(0.0, cone, 20_001))
+        inside = np.arcsin(np.sin(angle) / n)
+        s = (np.cos(angle) - n * np.cos(inside)) / (np.cos(angle) + n * np.cos(inside))
+        p = (n * np.cos(angle) - np.cos(inside)) / (n * np.cos(angle) + np.cos(inside))
+        weight = np.sin(angle) * np.cos(angle)
+        return np.sum((1.0 - 0.5 * (s**2 + p**2)) * weight) / weight.sum()
+
+    outside, back = 1.0 - transmitted(index, 40.0), 1.0 - transmitted(index, 90.0) / index**2
+    taken = (1.0 - dry) * (1.0 - dry + dry * transmitted(grains / index, 90.0) / transmitted(grains, 90.0))
+    films = np.random.default_rng(0).poisson((0.3 - 0.05) / 0.2, 400_000)
+    below = (1.0 - taken) * np.exp(-2.0 * absorption * 0.015 * films)
+    wet = outside + (1.0 - outside) * (1.0 - back) * below / (1.0 - back * below)
+    expected = np.where(films > 0, wet, dry).mean()
+    found = moist_soil(jnp.full(1, dry), jnp.float32(0.3), capacity=0.2, wavelengths=np.array([1610.0]))
+    np.testing.assert_allclose(found, expected, rtol=2e-3)
+
+
+def test_slopes_of_a_moist_soil_are_differences():
+    nodes = np.array([450.0, 865.0, 1610.0, 2200.0])
+
+    def total(x):
+        return moist_soil(jnp.full(4, x[0]), x[1], capacity=x[2], wavelengths=nodes).sum()
+
+    for point in ([0.3, 0.2, 0.25], [0.02, 0.45, 0.1], [0.5, 0.051, 0.5], [1.0, 0.55, 0.25], [0.0, 0.3, 0.25]):
+        slope = np.asarray(jax.grad(total)(jnp.asarray(point, jnp.float32)))
+        with jax.enable_x64(True):
+            ends = [[float(total(jnp.asarray(point) + side * step)) for side in (1, -1)] for step in 1e-6 * np.eye(3)]
+        np.testing.assert_allclose(slope, [(a - b) / 2e-6 for a, b in ends], rtol=1e-3, atol=1e-5)
+    np.testing.assert_array_equal(jax.grad(total)(jnp.array([0.3, 0.03, 0.25]))[1:], 0.0)  # dry
