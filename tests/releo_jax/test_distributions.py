@@ -9,11 +9,12 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 from numpyro import handlers
+from numpyro.distributions import biject_to
 from numpyro.distributions.kl import kl_divergence
 from scipy import special, stats
 
 from releo_jax import truncated_normal as arithmetic
-from releo_jax.distributions import LogitNormal, TruncatedNormal
+from releo_jax.distributions import LogitNormal, NormalScore, TruncatedNormal
 
 # (loc, scale) on 0 to 1: inside, nearly uniform, narrow, at an end, outside on both sides by up to 1000 widths.
 CASES = [
@@ -328,3 +329,24 @@ def test_logit_normal_moments_in_single_precision(scale):
     mean = (w * x).sum()
     law = LogitNormal(0.4, scale, low=0.0, high=1.0)
     np.testing.assert_allclose([law.mean, law.variance], [mean, (w * (x - mean) ** 2).sum()], atol=3e-7)
+
+
+def test_a_normal_score_makes_uniform_laws_of_normal_ones():
+    """Uniform quantities under a Gaussian copula, as NumPyro has them; on the line of the scores they are normal."""
+    correlation = jnp.array([[1.0, 0.6], [0.6, 1.0]])
+    law = dist.TransformedDistribution(dist.MultivariateNormal(jnp.zeros(2), correlation), NormalScore(0.03, 0.45))
+    known = dist.GaussianCopula(dist.Uniform(jnp.full(2, 0.03), jnp.full(2, 0.45)), correlation)
+    values = known.sample(jax.random.key(0), (200,))
+    np.testing.assert_allclose(law.log_prob(values), known.log_prob(values), rtol=1e-4, atol=1e-4)
+    line = biject_to(law.support)
+    scores = jnp.linspace(-4.5, 4.5, 19)[:, None] * jnp.ones(2)
+    np.testing.assert_allclose(line._inverse(line(scores)), scores, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        line.log_abs_det_jacobian(scores, line(scores)), np.log(0.42**2) + stats.norm.logpdf(scores).sum(-1), rtol=1e-5
+    )
+    ends = line._inverse(jnp.array([[0.03, 0.45], [0.24, 0.24]]))
+    np.testing.assert_allclose(ends, [[-5.0, 5.0], [0.0, 0.0]], atol=1e-3)
+    slope = jax.grad(lambda x: NormalScore(0.03, 0.45)._inverse(x))(jnp.float32(0.24))
+    np.testing.assert_allclose(slope, np.sqrt(2.0 * np.pi) / 0.42, rtol=1e-5)
+    with pytest.raises(ValueError, match="NormalScore: expected finite bounds low < high, got low 1"):
+        NormalScore(1.0, 0.0)
