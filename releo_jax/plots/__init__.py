@@ -1,6 +1,7 @@
-"""Figures: maps, estimates against truth, spectra, posteriors and their calibration.
+"""Figures: maps, series, estimates against truth, spectra, posteriors and their calibration.
 
     plot_map(result, "lai")                                     # of releo_jax.maps.predict
+    plot_series(dates, mean, lower, upper, name="lai", measured=(field_dates, field_lai))     # a pixel over time
     plot_scatter(truth, mean, lower, upper, name="lai")
     plot_predictive(observed, predicted, bands=names)           # one spectrum in its predictive bands
     plot_corner({"NUTS": draws, "VAE": others}, labels=[label("lai"), label("ccc")], truth=truth)
@@ -16,6 +17,7 @@ from releo_jax.plots.calibration import plot_coverage, plot_ranks
 from releo_jax.plots.corner import plot_corner
 from releo_jax.plots.estimates import plot_predictive, plot_scatter, plot_spectra
 from releo_jax.plots.maps import FLAG_COLOURS, plot_map, plot_scene
+from releo_jax.plots.series import plot_series
 from releo_jax.plots.style import (
     BLUE,
     CYCLE,
@@ -49,6 +51,7 @@ __all__ = [
     "plot_ranks",
     "plot_scatter",
     "plot_scene",
+    "plot_series",
     "plot_spectra",
     "pretty_unit",
 ]

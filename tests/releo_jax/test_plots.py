@@ -18,6 +18,7 @@ from releo_jax.plots import (
     plot_predictive,
     plot_ranks,
     plot_scatter,
+    plot_series,
     plot_spectra,
     pretty_unit,
 )
@@ -213,3 +214,22 @@ def test_colours_can_be_told_apart_by_the_colour_blind(matrix):
 def test_bad_requests_say_what_to_do(call, message, check):
     with pytest.raises(ValueError, match=message):
         call(check)
+
+
+def test_a_series_shows_its_band_the_observations_and_the_field():
+    dates = np.datetime64("2018-03-01") + np.arange(0, 60, 7)
+    mean = np.linspace(1.0, 3.0, dates.size)
+    mean[3] = np.nan
+    field = (dates[[2, 5]], [1.4, 2.2], 0.2)
+    seen = (dates[:5] + np.timedelta64(1, "D"), [1.1, 1.2, 1.5, 1.9, 2.0])
+    figure = drawn(plot_series(dates, mean, mean - 0.4, mean + 0.4, name="lai", observed=seen, measured=field))
+    (ax,) = figure.axes
+    assert texts(ax) == ["90 % interval", "posterior mean", "observed", "measured in the field"]
+    assert ax.get_ylabel() == "leaf area index (m² m⁻²)" and len(ax.collections[0].get_paths()) == 2  # a gap parts it
+    assert [line.get_ydata().tolist() for line in ax.get_lines()[1:3]] == [list(seen[1]), field[1]]
+    with pytest.raises(ValueError, match="expected dates and values of the posterior of one shape"):
+        plot_series(dates, mean[:-1], mean, mean, name="lai")
+    with pytest.raises(ValueError, match="got some that fall"):
+        plot_series(dates[::-1], mean, mean, mean, name="lai")
+    with pytest.raises(ValueError, match="subtract an origin from both"):
+        plot_series(dates, mean, mean, mean, name="lai", measured=([3.0], [1.0]))
