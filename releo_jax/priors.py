@@ -347,3 +347,10 @@ land_surface = Published(
     ),
     soil=Prior({"brightness": dist.Uniform(0.06, 0.5), **{f"shape_{i}": dist.Normal(0.0, 1.0) for i in (1, 2, 3, 4)}}),
 )
+
+# The soils of the library, measured dry, have mean reflectances of 0.18 to 0.49; moisture darkens them further.
+land_surface_dry = Published(
+    canopy=land_surface.canopy,
+    leaf=land_surface.leaf,
+    soil=Prior({"brightness": dist.Uniform(0.12, 0.5), **{f"shape_{i}": dist.Normal(0.0, 1.0) for i in (1, 2, 3, 4)}}),
+)

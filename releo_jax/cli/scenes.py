@@ -63,6 +63,7 @@ def run_simulate(
         time=time,
         latitude=latitude,
         cloud_cover=clouds,
+        moist=radar is not None,
     )
     write_scene(scene, output)
     if radar is not None:

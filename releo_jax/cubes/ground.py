@@ -18,6 +18,8 @@ _PAR = np.arange(405.0, 700.0, 10.0)
 """Wavelengths at which absorbed photosynthetically active radiation is computed, nm."""
 
 _SOIL_COMPONENTS = 4
+_AS_SEEN, _DRY = (0.08, 0.45), (0.15, 0.48)
+"""Ranges of the mean reflectance of soils in any state, and of dry ones."""
 
 
 def water_reflectance(wavelength: np.ndarray) -> np.ndarray:
@@ -32,20 +34,30 @@ def water_reflectance(wavelength: np.ndarray) -> np.ndarray:
 
 
 def surface(
-    rng: np.random.Generator, layout: Layout, s2: physics.Sensor, angles: dict[str, np.ndarray]
+    rng: np.random.Generator,
+    layout: Layout,
+    s2: physics.Sensor,
+    angles: dict[str, np.ndarray],
+    soil_moisture: np.ndarray | None = None,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Reflectance `(row, column, band)` and truth `(row, column)` of the ground, mixed pixels mixed."""
+    """Reflectance `(row, column, band)` and truth `(row, column)` of the ground, mixed pixels mixed.
+
+    With `soil_moisture` `(row, column)`, m³ m⁻³, soils are drawn dry and darkened by it.
+    """
     shape = layout.first.shape
     objects = _objects(rng, layout.cover)
     length = max(3.0, 0.02 * max(shape))
     vigour = 0.8 * smooth_field(rng, shape, length) + 0.6 * rng.standard_normal(shape)
     greenness, moisture = smooth_field(rng, shape, length), smooth_field(rng, shape, 2 * length)
-    soils = _soils(rng, len(layout.cover), s2.wavelengths, _PAR)
-    simulate = _simulator(s2)
+    dry = soil_moisture is not None
+    soils = _soils(rng, len(layout.cover), _DRY if dry else _AS_SEEN, s2.wavelengths, _PAR)
+    simulate = _simulator(s2, dry)
     factors, offsets = _errors(rng, len(layout.cover), s2.centres)
     water = np.array([COVERS[c].name == "water" for c in layout.cover])
     flat = {name: value.reshape(-1) for name, value in angles.items()}
     variability = np.stack([vigour, greenness, moisture], axis=-1).reshape(-1, 3)
+    films = np.zeros(shape) if soil_moisture is None else soil_moisture
+    capacity = 0.25 * np.exp(0.3 * rng.standard_normal(len(layout.cover))) if dry else np.ones(len(layout.cover))
 
     def render(which: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         v = variability[pixels]
@@ -55,7 +67,8 @@ def surface(
         p["carotenoids"] = 0.25 * p["chlorophyll"]
         wet = np.exp(0.08 * v[:, 2]).astype(np.float32)
         directions = {name: value[pixels] for name, value in flat.items()}
-        values, *derived = _in_batches(functools.partial(simulate, soils), p, which, wet, directions)
+        water_in_soil = films.reshape(-1)[pixels].astype(np.float32), capacity[which].astype(np.float32)
+        values, *derived = _in_batches(functools.partial(simulate, soils), p, which, wet, water_in_soil, directions)
         lai = p["leaf_area_index"]
         found = {
             "leaf_area_index": lai,
@@ -121,10 +134,12 @@ def _errors(rng: np.random.Generator, count: int, centres: np.ndarray) -> tuple[
     return factors.astype(np.float32), (0.008 * offset + 0.014 * alone).astype(np.float32)
 
 
-def _soils(rng: np.random.Generator, count: int, *grids: np.ndarray) -> list[np.ndarray]:
+def _soils(
+    rng: np.random.Generator, count: int, range_of_brightness: tuple[float, float], *grids: np.ndarray
+) -> list[np.ndarray]:
     """Reflectance `(object, wavelength)` of soils like those of the library, on each of the grids of wavelengths."""
     library = table("soil_library")
-    brightness = rng.uniform(0.08, 0.45, (count, 1))
+    brightness = rng.uniform(*range_of_brightness, (count, 1))
     scores = rng.standard_normal((count, _SOIL_COMPONENTS))
     root = library["mean"] + scores @ library["components"][:_SOIL_COMPONENTS]
     spectra = np.clip(brightness * root**2, 0.0, 0.9)
@@ -134,14 +149,27 @@ def _soils(rng: np.random.Generator, count: int, *grids: np.ndarray) -> list[np.
 
 
 @functools.lru_cache(maxsize=4)
-def _simulator(s2: physics.Sensor) -> Callable[..., tuple[jax.Array, ...]]:
-    """Compiled: soils (object, wavelength), then for every pixel parameters, object, a factor on its soil, angles."""
+def _simulator(s2: physics.Sensor, moist: bool) -> Callable[..., tuple[jax.Array, ...]]:
+    """Compiled: soils (object, wavelength), then for every pixel parameters, object, a factor on its soil, angles.
+
+    Before the angles come soil moisture and capacity (`physics.moist_soil`), which count if `moist`.
+    """
 
     @jax.jit
     def simulate(
-        soils: list[jax.Array], p: dict[str, jax.Array], which: jax.Array, wet: jax.Array, angles: dict[str, jax.Array]
+        soils: list[jax.Array],
+        p: dict[str, jax.Array],
+        which: jax.Array,
+        wet: jax.Array,
+        water: tuple[jax.Array, jax.Array],
+        angles: dict[str, jax.Array],
     ) -> tuple[jax.Array, ...]:
         band_soil, par_soil = (soil[which] * wet[:, None] for soil in soils)
+        if moist:
+            band_soil, par_soil = (
+                physics.moist_soil(soil, water[0], capacity=water[1], wavelengths=grid)
+                for soil, grid in ((band_soil, s2.wavelengths), (par_soil, _PAR))
+            )
         names = ("layers", "chlorophyll", "carotenoids", "brown_pigment", "water", "dry_matter")
         leaf = physics.Leaf(**{name: p[name] for name in names}, anthocyanins=jnp.zeros_like(p["layers"]))
         covered = p["vegetated_fraction"]

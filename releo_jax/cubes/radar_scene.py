@@ -11,13 +11,15 @@ import xarray as xr
 
 from physics.microwave import RadarView, from_decibels
 from releo_jax.cubes.convention import grid_of, set_grid
-from releo_jax.cubes.layout import COVERS, smooth_field
+from releo_jax.cubes.layout import COVERS
+from releo_jax.cubes.moisture import moisture_around
 from releo_jax.cubes.radar import POLARISATIONS
 from releo_jax.errors import ReleoError
-from releo_jax.systems.optical_radar import MOISTURE, RadarScene, RadarState, backscatter
+from releo_jax.systems.optical_radar import RadarScene, RadarState, backscatter
 
 _WATER = (-22.0, -30.0)  # VV and VH of a lake without wind, dB
 _BATCH = 8192
+_MOIST = "surface_soil_moisture"
 
 
 def simulate_radar(
@@ -29,12 +31,12 @@ def simulate_radar(
 ) -> xr.Dataset:
     """Simulates Sentinel-1 images around the date of a simulated optical scene.
 
-    Every field has its own roughness, plants and moisture, which falls and rises from date to date; within a field
-    moisture varies smoothly. The leaf area is that of the scene on all dates. Backscatter is that of
-    `releo_jax.systems.optical_radar.backscatter`, with an error of each field and speckle.
+    Every field has its own roughness, plants and moisture, which falls and rises from that of the scene. The leaf area
+    is that of the scene on all dates. Backscatter is that of `releo_jax.systems.optical_radar.backscatter`, with an
+    error of each field and speckle.
 
     Args:
-        scene: as `simulate_scene` returns it.
+        scene: as `simulate_scene` with `moist=True` returns it.
         seed: the same seed gives the same images.
         days: dates, days after that of the scene.
         looks: equivalent number of looks of a pixel.
@@ -46,9 +48,13 @@ def simulate_radar(
     Raises:
         ReleoError: not a simulated scene of one date.
     """
-    missing = [name for name in ("leaf_area_index", "canopy_water", "land_cover", "parcel") if name not in scene]
+    missing = [
+        name for name in ("leaf_area_index", "canopy_water", "land_cover", "parcel", _MOIST) if name not in scene
+    ]
     if missing or scene.sizes.get("time") != 1:
-        raise ReleoError(f"expected a simulated scene of one date with its truth, got none of {', '.join(missing)}")
+        raise ReleoError(
+            f"expected a simulated scene of one date with its truth and moist=True, got none of {', '.join(missing)}"
+        )
     rng = np.random.default_rng([seed, 1])
     known = RadarScene(looks=looks)
     parcel = scene["parcel"].values[0]
@@ -58,10 +64,7 @@ def simulate_radar(
         drawn: np.ndarray = median * np.exp(spread * rng.standard_normal(count))
         return drawn[parcel]
 
-    # Rain wets all fields alike; how much of it a field keeps is its own.
-    common, own = rng.standard_normal(dates), rng.standard_normal((dates, count))
-    score = 0.6 * common[:, None, None] + 0.7 * own[:, parcel] + 0.4 * smooth_field(rng, shape, 0.03 * max(shape))
-    moisture = MOISTURE[0] + (MOISTURE[1] - MOISTURE[0]) / (1.0 + np.exp(-1.7 * score))
+    moisture = moisture_around(rng, parcel, np.nan_to_num(scene[_MOIST].values[0], nan=0.2), days)
     water = of_fields(known.plant_water, known.plant_water_spread) * scene["canopy_water"].values[0] / 1000.0
     height = of_fields(1.0, 0.4)
     scattering = [of_fields(middle, known.scattering_spread) for middle in (known.scattering_vv, known.scattering_vh)]

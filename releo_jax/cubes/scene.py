@@ -14,6 +14,7 @@ from releo_jax.cubes.angles import zenith_azimuth
 from releo_jax.cubes.convention import Flag, assemble, choose_bands, fold_degrees, sensor_name
 from releo_jax.cubes.ground import surface
 from releo_jax.cubes.layout import COVERS, Layout, clouds, farmland
+from releo_jax.cubes.moisture import moisture_today
 from releo_jax.cubes.rasters import Grid
 from releo_jax.cubes.safe_writing import block_mean
 from releo_jax.cubes.sentinel2 import CLEAR, SCENE_CLASSES, scene_flags
@@ -46,6 +47,7 @@ def simulate_scene(
     view_zenith: float | None = None,
     cloud_cover: float = 0.06,
     noise: tuple[float, float] = (0.003, 0.01),
+    moist: bool = False,
 ) -> xr.Dataset:
     """Simulates a Sentinel-2 image of farmland, and what it is an image of.
 
@@ -66,6 +68,8 @@ def simulate_scene(
         view_zenith: degrees at the upper left corner; None to draw 2 to 10.
         cloud_cover: share of the image under clouds.
         noise: standard deviation of independent noise in every pixel and band: absolute, and relative to reflectance.
+        moist: whether soils are drawn dry and rain has darkened them, by amounts that radar images of the same days
+            see too (`simulate_radar`); the truth then holds `surface_soil_moisture`, not a number over water.
 
     Returns:
         cube with one date; beside the variables of the convention the truth `(time, y, x)`: the variables of `TRUTH`
@@ -81,7 +85,8 @@ def simulate_scene(
     grid = Grid(None, Affine(10.0, 0.0, 600_000.0, 0.0, -10.0, 5_300_040.0), *shape)
     angles, azimuth = _angles(rng, grid, when, latitude, view_zenith)
     layout = farmland(rng, shape, 10.0)
-    reflectance, truth = surface(rng, layout, s2, angles)
+    moisture = moisture_today(np.random.default_rng([seed, 2]), layout.first) if moist else None
+    reflectance, truth = surface(rng, layout, s2, angles, moisture)
     down = _CLOUD_HEIGHT * np.tan(np.radians(float(angles["sun_zenith"].mean()))) / 10.0
     away = np.radians(azimuth + 180.0)
     opacity, shadow = clouds(rng, shape, cloud_cover, (-down * np.cos(away), down * np.sin(away)))
@@ -110,6 +115,10 @@ def simulate_scene(
     )
     for key, attrs in TRUTH.items():
         cube[key] = (plane, truth[key][None].astype(np.float32), attrs)
+    if moisture is not None:
+        lake = np.array([cover.name == "water" for cover in COVERS])[layout.cover[layout.first]]
+        attrs = {"units": "m3 m-3", "long_name": "soil moisture of the surface"}
+        cube["surface_soil_moisture"] = (plane, np.where(lake, np.nan, moisture)[None].astype(np.float32), attrs)
     names = {"flag_values": np.arange(len(COVERS), dtype=np.uint8), "flag_meanings": " ".join(c.name for c in COVERS)}
     cube["land_cover"] = (
         plane,

@@ -11,7 +11,7 @@ errors are alike in all bands. Each is a latent site here, and can be switched o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import equinox as eqx
@@ -181,12 +181,16 @@ def surface_bands(surface: Surface, leaf_area_index: Array, sun_view: SunView, *
     return covered[..., None] * plants + (1.0 - covered[..., None]) * to_bands(surface.soil, sensor)
 
 
-def derived_variables(sites: Mapping[str, Array], sun_view: SunView) -> dict[str, Array]:
+def derived_variables(
+    sites: Mapping[str, Array], sun_view: SunView, *, soil_seen: Callable[[Array, np.ndarray], Array] | None = None
+) -> dict[str, Array]:
     """Variables that follow from the sites of the model.
 
     Args:
         sites: latent and deterministic sites of the model, `(*batch, pixel)`.
         sun_view: angles `(pixel,)`; fAPAR depends on the sun.
+        soil_seen: from the reflectance of the soil `(*batch, pixel, wavelength)` and the wavelengths in nm to that on
+            the date; None where they are the same.
 
     Returns:
         `(*batch, pixel)` by full name: `plant_area_effective`, `canopy_chlorophyll` (g m-2),
@@ -201,9 +205,10 @@ def derived_variables(sites: Mapping[str, Array], sun_view: SunView) -> dict[str
         hot_spot=sites["hot_spot"],
     )
     soil = LibrarySoil(brightness=sites["brightness"], **{f"shape_{i}": sites[f"shape_{i}"] for i in (1, 2, 3, 4)})
-    visible = sail(
-        canopy, prospect_d(leaf, wavelengths=_PAR), library_soil(soil, wavelengths=_PAR), sun_view, hot_spot="exact"
-    )
+    ground = library_soil(soil, wavelengths=_PAR)
+    if soil_seen is not None:
+        ground = soil_seen(ground, _PAR)
+    visible = sail(canopy, prospect_d(leaf, wavelengths=_PAR), ground, sun_view, hot_spot="exact")
     return {
         "plant_area_effective": plant_area_effective(canopy, covered),
         "canopy_chlorophyll": area * sites["chlorophyll"] * 1e-2,  # ug cm-2 -> g m-2

