@@ -3,10 +3,11 @@
     python -m benchmarks joint [--pixels N] [--scenes N] [--seed N] [--output FILE.json]
 
 Two kinds of truth. "model": pixels drawn from the model that the weights of `releo invert --radar` were trained on, at
-dates of their own, a third of the optical ones under clouds. "scenes": fields of `releo simulate --radar`, whose
-fields, soils and errors are drawn in another way. The same weights see both sensors, or one, the other masked; the
-soil moisture of "model" also by leaf area, with VH and without. A last table does not rest on the weights: what leaf
-area adds to a radar date when draws of the model are weighed (`benchmarks.joint_information`).
+dates of their own, a third of the optical ones under clouds. "scenes": one pixel of each field of many scenes of
+`releo simulate --radar`, whose fields, soils, weather and errors are drawn in another way; pixels of one field share
+most of what makes their errors, and the fields of one scene their weather. The same weights see both sensors, or one,
+the other masked; the soil moisture of "model" also by leaf area, with VH and without. A last table does not rest on the
+weights: what leaf area adds to a radar date when draws of the model are weighed (`benchmarks.joint_information`).
 """
 
 from __future__ import annotations
@@ -47,10 +48,17 @@ _BATCH = 2048
 
 
 class Pixels(NamedTuple):
-    """Observations of pixels and their truth `(pixel,)` by name."""
+    """Observations of pixels.
+
+    Attributes:
+        data: observations.
+        truth: `(pixel,)` by name.
+        group: number of the scene, or of the pixel where each is on its own `(pixel,)`.
+    """
 
     data: Observations
     truth: Mapping[str, np.ndarray]
+    group: np.ndarray
 
 
 def masked(data: Observations, kept: Sequence[str]) -> dict[str, Record]:
@@ -75,31 +83,36 @@ def from_model(retrieval: OpticalRadarRetrieval, pixels: int, seed: int) -> Pixe
     parts = [run(key) for key in jax.random.split(jax.random.key(seed), -(-pixels // _BATCH))]
     sites, data = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:pixels], *parts)
     truth = {"leaf_area_index": sites["leaf_area_index"], "soil_moisture": sites["soil_moisture"][:, 0]}
-    return Pixels(data, truth)
+    return Pixels(data, truth, np.arange(pixels))
 
 
-def from_scenes(retrieval: OpticalRadarRetrieval, scenes: int, pixels: int, seed: int, folder: Path) -> Pixels:
-    """Vegetated and bare pixels of simulated scenes, those under clouds among them."""
+def from_scenes(retrieval: OpticalRadarRetrieval, scenes: int, seed: int, folder: Path) -> Pixels:
+    """One pixel of each field of simulated scenes, without water; those under clouds among them."""
     rng = np.random.default_rng(seed)
     parts: list[dict[str, Series]] = []
     truth: dict[str, list[np.ndarray]] = {name: [] for name in VARIABLES}
+    group = []
     for number in range(seed, seed + scenes):
-        scene = simulate_scene(seed=number, shape=(120, 120), cloud_cover=0.3)
+        scene = simulate_scene(seed=number, shape=(120, 120), cloud_cover=0.3, moist=True)
         radar = simulate_radar(scene, seed=number)
         radar.to_netcdf(folder / f"radar_{number}.nc")
         cube = with_radar(scene, open_radar(folder / f"radar_{number}.nc"))
         block = load_block(cube, Window(0, 0, 0, 120, 120), retrieval.bands, radar=retrieval.radar_window)
+        cube.close()
+        (folder / f"radar_{number}.nc").unlink()
         nearest = int(np.argmin(np.abs(radar["time"].values - scene["time"].values[0])))
         wet = radar["soil_moisture"].values[nearest].reshape(-1)
         pure = (scene["purity"].values[0].reshape(-1) > 0.99) & np.isfinite(wet)
-        rows = rng.choice(np.flatnonzero(pure), pixels // scenes, replace=False)
+        shuffled = rng.permutation(np.flatnonzero(pure))
+        rows = shuffled[np.unique(scene["parcel"].values.reshape(-1)[shuffled], return_index=True)[1]]
+        group.append(np.full(rows.size, number))
         chosen = block[rows]
         view = SunView.from_degrees(chosen.sun_zenith, chosen.view_zenith, chosen.relative_azimuth)
         parts.append(as_observations(chosen.reflectance, chosen.mask, view, chosen.radar))
         truth["leaf_area_index"].append(scene["leaf_area_index"].values.reshape(-1)[rows])
         truth["soil_moisture"].append(wet[rows])
     data = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-    return Pixels(data, {name: np.concatenate(values) for name, values in truth.items()})
+    return Pixels(data, {name: np.concatenate(values) for name, values in truth.items()}, np.concatenate(group))
 
 
 def without_vh(data: Observations) -> dict[str, Record]:
@@ -112,7 +125,7 @@ def scores(retrieval: OpticalRadarRetrieval, pixels: Pixels, seed: int) -> list[
     """One row for each variable and set of sensors, with what the other sensor gains in paired errors."""
     drawn = {sensors: draws(retrieval, pixels, kept, seed) for sensors, kept in SENSORS.items()}
     return [
-        score(name, sensors, pixels.truth[name], found[name], drawn["both"][name], seed)
+        score(name, sensors, pixels, found[name], drawn["both"][name], seed)
         for sensors, found in drawn.items()
         for name in VARIABLES
     ]
@@ -121,13 +134,13 @@ def scores(retrieval: OpticalRadarRetrieval, pixels: Pixels, seed: int) -> list[
 def strata(retrieval: OpticalRadarRetrieval, pixels: Pixels, seed: int) -> list[dict[str, Any]]:
     """Rows of the soil moisture by both sensors and by radar alone, with VH and without, by leaf area."""
     name, rows = "soil_moisture", []
-    for seen, data in (("VV and VH", pixels.data), ("VV", without_vh(pixels.data))):
-        one = Pixels(data, pixels.truth)
+    for seen, data in (("as drawn", pixels.data), ("VV", without_vh(pixels.data))):
+        one = pixels._replace(data=data)
         drawn = {sensors: draws(retrieval, one, SENSORS[sensors], seed)[name] for sensors in ("both", "radar")}
         for stratum, inside in by_leaf_area(pixels.truth["leaf_area_index"]).items():
-            both = drawn["both"][inside]
+            some = one._replace(truth={name: one.truth[name][inside]}, group=one.group[inside])
             for sensors, found in drawn.items():
-                row = score(name, sensors, pixels.truth[name][inside], found[inside], both, seed)
+                row = score(name, sensors, some, found[inside], drawn["both"][inside], seed)
                 rows.append({"seen": seen, "stratum": stratum, **row})
     return rows
 
@@ -139,10 +152,13 @@ def draws(retrieval: OpticalRadarRetrieval, pixels: Pixels, kept: Sequence[str],
     return {name: np.asarray(one if one.ndim == 2 else one[..., 0]).T for name, one in found.items()}
 
 
-def score(name: str, sensors: str, truth: np.ndarray, found: np.ndarray, both: np.ndarray, seed: int) -> dict[str, Any]:
+def score(name: str, sensors: str, pixels: Pixels, found: np.ndarray, both: np.ndarray, seed: int) -> dict[str, Any]:
     """One row, from draws `(pixel, draw)` and those of both sensors."""
+    truth = pixels.truth[name]
     lower, upper = np.quantile(found, (0.5 - LEVEL / 2, 0.5 + LEVEL / 2), axis=1)
     mean = found.mean(1)
+    again = redrawn(pixels.group, seed)
+    inside = (truth >= lower) & (truth <= upper)
     return {
         "variable": name,
         "sensors": sensors,
@@ -151,17 +167,24 @@ def score(name: str, sensors: str, truth: np.ndarray, found: np.ndarray, both: n
         "bias": bias(truth, mean),
         "crps": crps(truth, found),
         "coverage": coverage(truth, lower, upper),
+        "coverage_error": float(np.std(again @ inside / again.sum(1))),
         "width": mean_width(lower, upper),
-        "lost": lost(truth, both.mean(1), mean, seed),
+        "lost": lost(truth, both.mean(1), mean, again),
     }
 
 
-def lost(truth: np.ndarray, both: np.ndarray, alone: np.ndarray, seed: int) -> list[float]:
-    """RMSE of one sensor less that of both, as a share of the latter, with its 90 % interval over pixels drawn anew."""
-    rng = np.random.default_rng(seed)
+def redrawn(group: np.ndarray, seed: int) -> np.ndarray:
+    """How often each pixel is among those of groups drawn anew, with replacement `(draw, pixel)`."""
+    _, place = np.unique(group, return_inverse=True)
+    number = int(place.max()) + 1
+    times = np.random.default_rng(seed).multinomial(number, np.full(number, 1.0 / number), 400)
+    return np.asarray(times[:, place], np.float32)
+
+
+def lost(truth: np.ndarray, both: np.ndarray, alone: np.ndarray, again: np.ndarray) -> list[float]:
+    """RMSE of one sensor less that of both, as a share of the latter, with its 90 % interval over groups drawn anew."""
     squares = np.stack([(both - truth) ** 2, (alone - truth) ** 2])
-    drawn = squares[:, rng.integers(0, truth.size, (400, truth.size))].mean(-1)
-    ratio = np.sqrt(drawn[1] / drawn[0]) - 1.0
+    ratio = np.sqrt((again @ squares[1]) / (again @ squares[0])) - 1.0
     estimate = float(np.sqrt(squares[1].mean() / squares[0].mean()) - 1.0)
     return [estimate, *map(float, np.quantile(ratio, (0.05, 0.95)))]
 
@@ -191,7 +214,7 @@ def tables(report: Mapping[str, Any]) -> str:
 def _cells(row: Mapping[str, Any]) -> list[str]:
     return [
         *(f"{row[key]:.4f}" for key in ("rmse", "bias", "crps")),
-        f"{100 * row['coverage']:.1f} %",
+        f"{100 * row['coverage']:.1f} ± {100 * row['coverage_error']:.1f} %",
         f"{row['width']:.3f}",
         "–" if row["sensors"] == "both" else "{:+.1%} ({:+.1%} to {:+.1%})".format(*row["lost"]),
     ]
@@ -202,7 +225,7 @@ def compare(retrieval: OpticalRadarRetrieval, *, pixels: int, scenes: int, seed:
     drawn = from_model(retrieval, pixels, seed + 100)
     found = {"model": scores(retrieval, drawn, seed)}
     if scenes:
-        found["scenes"] = scores(retrieval, from_scenes(retrieval, scenes, pixels, seed + 1, folder), seed)
+        found["scenes"] = scores(retrieval, from_scenes(retrieval, scenes, seed + 1, folder), seed)
     return {
         "seed": seed,
         "level": LEVEL,
@@ -221,7 +244,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pixels", type=int, default=6000)
-    parser.add_argument("--scenes", type=int, default=4)
+    parser.add_argument("--scenes", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="JSON file; tables (.md) go beside it")
     given = parser.parse_args(arguments)

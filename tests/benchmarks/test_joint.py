@@ -5,12 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.joint import without_vh
+from benchmarks.joint import from_scenes, lost, redrawn, scores, without_vh
 from benchmarks.joint_information import QUANTITIES, SEEN, Draws, by_leaf_area, draw, gain, squared_errors, weighed
 from physics.microwave import RadarView
 from releo_jax.metrics import rmse
 from releo_jax.observations import Series
 from releo_jax.systems.optical_radar import RADAR, RadarScene
+from releo_jax.systems.optical_radar_retrieval import load_optical_radar
 
 
 def _linear(number, key):
@@ -62,3 +63,29 @@ def test_vh_is_taken_away():
     found = without_vh({RADAR: Series(jnp.full((2, 1, 2), -9.0), mask, jnp.zeros((2, 1)), view)})[RADAR]
     np.testing.assert_array_equal(found.mask[:, 0], [[True, False], [False, False]])
     np.testing.assert_array_equal(found.values[:, 0], [[-9.0, 0.0], [0.0, 0.0]])
+
+
+def test_groups_are_drawn_anew_whole():
+    """Pixels that share their error tell no more than one of them."""
+    again = redrawn(np.array([7, 7, 3, 9]), 0)
+    assert again.shape == (400, 4) and (again[:, 0] == again[:, 1]).all() and (again[:, 1:].sum(1) == 3).all()
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(size=(2, 50)).repeat(8, axis=1)
+    truth, both = np.zeros(400), one
+    alone = one + 0.5 * other
+    estimate, low, high = lost(truth, both, alone, redrawn(np.arange(50).repeat(8), 0))
+    _, narrow_low, narrow_high = lost(truth, both, alone, redrawn(np.arange(400), 0))
+    assert low < estimate < high and high - low > 2.0 * (narrow_high - narrow_low)
+    assert estimate == pytest.approx(rmse(truth, alone) / rmse(truth, both) - 1.0)
+
+
+@pytest.mark.long
+def test_both_sensors_know_more_than_either_on_fields_of_many_scenes(tmp_path):
+    retrieval = load_optical_radar("sentinel2a")
+    pixels = from_scenes(retrieval, 60, 5000, tmp_path)
+    assert pixels.group.size > 1200 and not list(tmp_path.iterdir())
+    rows = {(row["variable"], row["sensors"]): row for row in scores(retrieval, pixels, 0)}
+    for (name, sensors), row in rows.items():
+        assert rows[name, "both"]["rmse"] <= row["rmse"] and rows[name, "both"]["crps"] <= row["crps"]
+        assert abs(row["coverage"] - 0.9) < 0.02 + 2.0 * row["coverage_error"], (name, sensors)
+    assert rows["soil_moisture", "optical"]["lost"][1] > 0.2 and rows["leaf_area_index", "radar"]["lost"][1] > 0.1
