@@ -92,6 +92,9 @@ def test_plots_have_their_seasons_and_hidden_dates(data_dir):
     for part in parts.values():
         known = part.record.mask[..., 0]
         assert not (part.held & known).any() and 0.15 < part.held.sum() / known.sum() < 0.25
-        assert (part.record.time[known] < 365.0).all() and np.median(part.ndvi[known]) == pytest.approx(0.5, abs=0.2)
+        assert (part.record.time[known] < 365.0).all()
+        # From bare soil to closed canopies.
+        low, high = np.quantile(part.ndvi[known], (0.05, 0.95))
+        assert 0.05 < low < 0.2 and 0.75 < high < 0.95
         # Straight lines do not see what is held out.
         assert not np.isclose(part.line[part.held], part.ndvi[part.held]).all()
