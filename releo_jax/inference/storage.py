@@ -35,7 +35,8 @@ def description(structure: Structure, options: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def _named(*states: Any) -> dict[str, Any]:
+def named(*states: Any) -> dict[str, Any]:
+    """Arrays of parameters and constants by their place in the states."""
     leaves = {}
     for group, state in zip(("parameters", "constants"), states, strict=True):
         for path, leaf in jax.tree.leaves_with_path(state):
@@ -45,7 +46,7 @@ def _named(*states: Any) -> dict[str, Any]:
 
 def save(path: str | os.PathLike[str], parameters: Any, constants: Any, header: Mapping[str, Any]) -> None:
     """Writes the weights of a guide."""
-    write(path, _named(parameters, constants), {_KEY: json.dumps(header)})
+    write(path, named(parameters, constants), {_KEY: json.dumps(header)})
 
 
 def write(path: str | os.PathLike[str], arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
@@ -104,7 +105,7 @@ def check_structure(path: str | os.PathLike[str], structure: Structure) -> None:
 
 def restore(path: str | os.PathLike[str], parameters: Any, constants: Any) -> tuple[Any, Any]:
     """The stored arrays, in states of the given structure."""
-    expected = _named(parameters, constants)
+    expected = named(parameters, constants)
     with safe_open(path, framework="numpy") as file:
         names = set(file.keys())
         if names != set(expected):

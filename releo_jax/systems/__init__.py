@@ -14,8 +14,8 @@ import numpy as np
 from physics.optics.geometry import SunView
 
 
-class Retrieval(Protocol):
-    """A method that turns the bands of pixels into variables with their uncertainty. Any such object makes maps.
+class Method(Protocol):
+    """What every method says of itself.
 
     Attributes:
         name: of the method.
@@ -32,6 +32,10 @@ class Retrieval(Protocol):
     def required(self) -> tuple[str, ...]: ...
     @property
     def variables(self) -> tuple[str, ...]: ...
+
+
+class Retrieval(Method, Protocol):
+    """A method that turns the bands of pixels into variables with their uncertainty. Any such object makes maps."""
 
     def __call__(
         self, reflectance: np.ndarray, mask: np.ndarray, sun_view: SunView, *, variables: Sequence[str], level: float

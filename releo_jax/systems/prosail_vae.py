@@ -9,7 +9,8 @@ bound:
 
 `load_retrieval` is the method of the products: the same idea with the model of `land_surface`, a posterior with full
 covariance, and weights trained on simulations alone, which come with the package
-(`python -m releo_jax.systems.train` makes them).
+(`python -m releo_jax.systems.train` makes them). `releo_jax.systems.temporal.load_temporal` is its form for all dates
+of a season together.
 
 References:
     Zérah, Valero & Inglada 2024, Physics-constrained deep learning for biophysical parameter retrieval from Sentinel-2

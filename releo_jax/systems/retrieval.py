@@ -185,7 +185,7 @@ class AmortizedRetrieval:
         found: dict[str, np.ndarray] = {}
         for alias in variables:
             rows = np.asarray(figures[VARIABLES[alias].name])
-            found |= {f"{alias}_{suffix}": row for suffix, row in zip(_SUFFIXES, rows, strict=True)}
+            found |= {f"{alias}_{suffix}": row for suffix, row in zip(SUFFIXES, rows, strict=True)}
             high = rows[4] > self.domain.largest if alias == STATE else False
             found[f"{alias}_flag"] = (flag | np.where(high, FLAGS["at_prior_bound"], 0)).astype(np.uint8)
         return found
@@ -238,7 +238,7 @@ class AmortizedRetrieval:
         return {name: jnp.concatenate([part[name] for part in parts], axis=1)[:, :size] for name in names}
 
 
-_SUFFIXES = ("mean", "std", "q05", "q50", "q95", "lower", "upper")
+SUFFIXES = ("mean", "std", "q05", "q50", "q95", "lower", "upper")
 
 _derived_draws = jax.jit(derived_variables)
 

@@ -2,10 +2,12 @@
 
     python -m releo_jax.systems.train [--method prosail-vae] [--sensors sentinel2a ...] [--output DIR] [--steps N]
     python -m releo_jax.systems.train --method optical-radar
+    python -m releo_jax.systems.train --method temporal
 
 Every step simulates its pixels anew, so that no pair is seen twice. The same seed, versions and kind of machine give
 the same weights. The first sensor is trained in full; the others start from it and take a fifth of the steps, for the
-responses of the satellites differ by little.
+responses of the satellites differ by little. The temporal retrieval serves all three; its seasons are simulated before
+the training, their clouds anew in every step.
 """
 
 from __future__ import annotations
@@ -36,9 +38,11 @@ from releo_jax.systems.prosail_vae import (
     land_surface_posterior,
 )
 from releo_jax.systems.retrieval import STATE, AmortizedRetrieval
+from releo_jax.systems.season_training import train_temporal
 from releo_jax.variables import VARIABLES
 
 STEPS = 12_000
+TEMPORAL_STEPS = 6_000
 BATCH = 1024
 
 
@@ -83,18 +87,21 @@ def train_retrieval(
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--method", choices=("prosail-vae", "optical-radar"), default="prosail-vae")
+    parser.add_argument("--method", choices=("prosail-vae", "optical-radar", "temporal"), default="prosail-vae")
     parser.add_argument("--sensors", nargs="+", choices=SENSORS, default=list(SENSORS))
     parser.add_argument("--output", type=Path, default=Path(releo_jax.__file__).parent / "data")
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--steps", type=int, help=f"default: {STEPS}, temporal {TEMPORAL_STEPS}")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     given.output.mkdir(parents=True, exist_ok=True)
+    if given.method == "temporal":
+        _train_temporal(given.output, given.steps or TEMPORAL_STEPS, given.seed)
+        return
     first: AmortizedPosterior | None = None
     for name in given.sensors:
         start = time.perf_counter()
         bands, posterior = _untrained(given.method, name)
-        steps = given.steps
+        steps = given.steps or STEPS
         if first is not None:
             posterior = dataclasses.replace(posterior, parameters=first.parameters, constants=first.constants)
             steps = max(steps // 5, 1)
@@ -113,6 +120,15 @@ def main(arguments: list[str] | None = None) -> None:
             f"{time.perf_counter() - start:.0f} s",
             flush=True,
         )
+
+
+def _train_temporal(output: Path, steps: int, seed: int) -> None:
+    start = time.perf_counter()
+    bands = sensor(SENSORS[0], bands=SENTINEL2_BANDS)
+    path = output / "prosail_vae_temporal.safetensors"
+    train_temporal(bands, steps=steps, seed=seed, progress=sys.stderr.isatty()).save(path)
+    took = time.perf_counter() - start
+    print(f"{path}: {path.stat().st_size / 1e3:.0f} kB, {steps} steps, {took:.0f} s", flush=True)
 
 
 def _untrained(method: str, name: str) -> tuple[Sensor, AmortizedPosterior]:
