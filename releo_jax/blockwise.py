@@ -18,7 +18,7 @@ from releo_jax.cubes.blocks import Block, Window, blocks, load_block
 from releo_jax.cubes.convention import Flag
 from releo_jax.errors import ReleoError
 from releo_jax.results import Progress, Report, blank, check_request, full_name, layers, provenance
-from releo_jax.systems import Retrieval
+from releo_jax.systems import Method, Retrieval
 
 BATCH = 1 << 13
 """Pixels that a retrieval is given at a time."""
@@ -169,7 +169,7 @@ def worker(name: str) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def check_bands(held: Sequence[str], retrieval: Retrieval, where: str) -> tuple[str, ...]:
+def check_bands(held: Sequence[str], retrieval: Method, where: str) -> tuple[str, ...]:
     """The bands that a method uses and an input does not hold.
 
     Raises:

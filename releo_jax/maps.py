@@ -37,7 +37,9 @@ from releo_jax.cubes.tables import read_table, with_radar_columns
 from releo_jax.cubes.writing import write_table
 from releo_jax.errors import ReleoError
 from releo_jax.results import Progress, Report, check_request, output_keys, provenance
+from releo_jax.seasons import SeasonStream, step_of
 from releo_jax.systems import Retrieval
+from releo_jax.systems.temporal import TemporalRetrieval, load_temporal
 
 METHODS = ("prosail-vae", "sl2p", "optical-radar")
 """Names of the methods that `load_method` knows; the first is the default."""
@@ -91,8 +93,9 @@ def load_method(name: str, sensor: str, *, draws: int | None = None, misfit: boo
 
 def predict(
     cube: xr.Dataset,
-    retrieval: Retrieval | Mapping[str, Retrieval],
+    retrieval: Retrieval | Mapping[str, Retrieval] | TemporalRetrieval,
     *,
+    temporal: str | int | None = None,
     variables: Sequence[str] | None = None,
     level: float = 0.9,
     block_size: int | None = None,
@@ -102,7 +105,9 @@ def predict(
 
     Args:
         cube: image `(time, band, y, x)` (`releo_jax.cubes`).
-        retrieval: the method, or one for each sensor that the cube names.
+        retrieval: the method, or one for each sensor that the cube names; with `temporal` a `TemporalRetrieval`.
+        temporal: `weekly`, or days between the dates of the result, for which all dates of the cube are used together
+            (`releo_jax.seasons`); None retrieves every date by itself.
         variables: `lai`, `ccc`, ...; None for all that the method retrieves.
         level: probability that the intervals `_lower` to `_upper` stand for.
         block_size: largest side of a block in pixels; None to follow the chunks of the cube.
@@ -115,14 +120,14 @@ def predict(
     Raises:
         ReleoError: a band that the method cannot do without is missing; a variable or level is not possible.
     """
-    stream = Stream(cube, retrieval, variables, level, block_size, progress)
-    shape = tuple(cube.sizes[name] for name in ("time", "y", "x"))
+    stream = _stream(cube, retrieval, temporal, variables, level, block_size, progress)
+    result = frame_of(stream.template())
+    shape = tuple(result.sizes[name] for name in ("time", "y", "x"))
     arrays = {name: np.empty(shape, layer.dtype) for name, layer in stream.layers.items()}
     with contextlib.closing(stream.results()) as results:
         for window, values in results:
             for name, array in arrays.items():
                 array[window.time, window.y, window.x] = values[name].reshape(window.shape)
-    result = frame_of(stream.template())
     for name, layer in stream.layers.items():
         result[name] = (("time", "y", "x"), arrays[name], dict(layer.attrs))
     return set_grid(result, None, None)
@@ -131,8 +136,9 @@ def predict(
 def invert_cube(
     cube: xr.Dataset,
     output: str | os.PathLike[str],
-    retrieval: Retrieval | Mapping[str, Retrieval],
+    retrieval: Retrieval | Mapping[str, Retrieval] | TemporalRetrieval,
     *,
+    temporal: str | int | None = None,
     variables: Sequence[str] | None = None,
     level: float = 0.9,
     block_size: int | None = None,
@@ -145,7 +151,8 @@ def invert_cube(
     Args:
         cube: image `(time, band, y, x)`.
         output: `.nc`, `.zarr` or `.tif`.
-        retrieval: the method, or one for each sensor that the cube names.
+        retrieval: see `predict`.
+        temporal: see `predict`.
         variables: see `predict`.
         level: see `predict`.
         block_size: see `predict`.
@@ -154,7 +161,7 @@ def invert_cube(
     Returns:
         what was done, and the seconds that reading, computing and writing took.
     """
-    stream = Stream(cube, retrieval, variables, level, block_size, progress)
+    stream = _stream(cube, retrieval, temporal, variables, level, block_size, progress)
     report = stream.report
     # The NetCDF library may be in one thread at a time, and xarray may be reading while we write.
     lock = NETCDF4_PYTHON_LOCK if Path(output).suffix.lower() == ".nc" else contextlib.nullcontext()
@@ -231,6 +238,7 @@ def invert_file(
     incidence: float | None = None,
     variables: Sequence[str] | None = None,
     level: float = 0.9,
+    temporal: str | int | None = None,
     sensor: str | None = None,
     adapt: bool = False,
     draws: int | None = None,
@@ -252,6 +260,7 @@ def invert_file(
         incidence: degrees, where the radar image or the table has none.
         variables: see `predict`.
         level: see `predict`.
+        temporal: see `predict`; for images of several dates, by the method `prosail-vae`.
         sensor: `sentinel2a`, ..., where the file does not say.
         adapt: continue the method's training on the image itself, without labels.
         draws: posterior draws a pixel for derived variables.
@@ -271,6 +280,9 @@ def invert_file(
     source, output = Path(source), Path(output)
     check_output(source, output, overwrite=overwrite)
     method = _chosen(method, source, radar)
+    if temporal is not None:
+        step_of(temporal)
+        _check_temporal(source, method, {"--adapt": adapt, "--draws": draws is not None})
     if source.suffix.lower() in TABLES:
         report = Report()
         with report.clock("elapsed"):
@@ -299,6 +311,12 @@ def invert_file(
         if radar is not None:
             beside = stack.enter_context(contextlib.closing(open_radar(radar, unit=radar_unit, incidence=incidence)))
             cube = with_radar(cube, beside)
+        if temporal is not None:
+            _warn_missing(check_bands(tuple(cube["band"].values), load_temporal(), str(source)), source)
+            return invert_cube(
+                cube, output, load_temporal(), temporal=temporal, variables=variables, level=level,
+                block_size=block_size, progress=progress,
+            )  # fmt: skip
         retrievals = {name: load_method(method, name, draws=draws, misfit=misfit) for name in sensors_of(cube)}
         held = tuple(str(name) for name in cube["band"].values)
         for name, retrieval in retrievals.items():
@@ -325,6 +343,32 @@ def _chosen(method: str | None, source: Path, radar: str | os.PathLike[str] | No
     if radar is None and method == RADAR_METHOD and not table:
         raise ReleoError(f"the method {method} needs radar images; give --radar FILE, or choose {METHODS[0]}")
     return method
+
+
+def _stream(
+    cube: xr.Dataset,
+    retrieval: Retrieval | Mapping[str, Retrieval] | TemporalRetrieval,
+    temporal: str | int | None,
+    *options: Any,
+) -> Stream | SeasonStream:
+    if isinstance(retrieval, TemporalRetrieval) != (temporal is not None):
+        raise ReleoError(
+            "expected a temporal retrieval and temporal= together; take load_temporal(), or leave both out"
+        )
+    if isinstance(retrieval, TemporalRetrieval):
+        return SeasonStream(cube, retrieval, step_of(temporal or 0), *options)
+    return Stream(cube, retrieval, *options)
+
+
+def _check_temporal(source: Path, method: str, options: Mapping[str, bool]) -> None:
+    """Raises where a season is asked for and something else with it that it does not go with."""
+    if source.suffix.lower() in TABLES:
+        raise ReleoError(f"{source}: --temporal is for images of several dates, not for tables; leave it out")
+    if method != METHODS[0]:
+        raise ReleoError(f"the method {method} has no temporal form; leave --temporal out or choose {METHODS[0]}")
+    taken = [name for name, given in options.items() if given]
+    if taken:
+        raise ReleoError(f"--temporal does not go with {' and '.join(taken)}; leave one of them out")
 
 
 def check_output(source: Path, output: Path, *, overwrite: bool) -> None:

@@ -18,7 +18,7 @@ from releo_jax.cubes import rasters
 from releo_jax.cubes.convention import set_grid
 from releo_jax.cubes.streaming import Layer
 from releo_jax.errors import ReleoError
-from releo_jax.systems import Retrieval
+from releo_jax.systems import Method
 from releo_jax.variables import FLAGS, VARIABLES
 
 STATISTICS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -87,7 +87,7 @@ class Report:
             self.flagged[name] = self.flagged.get(name, 0) + int(np.count_nonzero(any_of & bit))
 
 
-def check_request(retrieval: Retrieval, variables: Sequence[str] | None, level: float) -> tuple[str, ...]:
+def check_request(retrieval: Method, variables: Sequence[str] | None, level: float) -> tuple[str, ...]:
     """The variables to retrieve: those asked for, or all that the method has.
 
     Raises:

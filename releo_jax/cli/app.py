@@ -81,6 +81,15 @@ def invert(
         ),
     ] = None,
     level: Annotated[float, typer.Option(help="Probability of the intervals from _lower to _upper.")] = 0.9,
+    temporal: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STEP",
+            help="Use all dates of a season together, for maps of every day, week or month (daily, weekly, monthly, or "
+            "a number of days), gaps included.",
+            show_default=False,
+        ),
+    ] = None,
     method: Annotated[
         str | None,
         typer.Option(
@@ -133,6 +142,7 @@ def invert(
     run_invert(
         source,
         output,
+        temporal=temporal,
         method=method,
         radar=radar,
         radar_unit=radar_unit,
