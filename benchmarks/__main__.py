@@ -21,6 +21,7 @@ BENCHMARKS = {
     "time_seasons": "seasons by Pheno-VAE, the No-U-Turn sampler and least squares",
     "time_gaps": "filling of gaps in satellite series, one date left out at a time",
     "time_autoencoders": "GP-prior autoencoders on hidden dates and months of series, beside other methods",
+    "time_leaf_area": "leaf area on any day of a season, simulated and on measured plots",
     "crop": "SAFY beside loops over days",
     "microwave_peers": "rates of the microwave models beside other codes",
     "validation": "scores on real measurements, beside SL2P",

@@ -86,7 +86,7 @@ def invert(
         typer.Option(
             metavar="STEP",
             help="Use all dates of a season together, for maps of every day, week or month (daily, weekly, monthly, or "
-            "a number of days), gaps included.",
+            "a number of days), gaps included; intervals are too narrow on fields.",
             show_default=False,
         ),
     ] = None,
