@@ -62,7 +62,9 @@ def test_one_date_has_the_density_of_the_model_of_single_dates(bands):
     series = _series(3, DAYS[:1], 0.2)
     single = SingleDate(series.values[:, 0], series.mask[:, 0], jax.tree.map(lambda leaf: leaf[:, 0], series.geometry))
     model = land_surface(bands)
-    sites = simulate(read_structure(model, {"s2": single}), model, {"s2": single}, jax.random.key(1))[0]
+    structure = read_structure(model, {"s2": single})
+    drawn = simulate(structure, model, {"s2": single}, jax.random.key(1))[0]
+    sites = {site.name: drawn[site.name] for site in structure.local + structure.shared}
     dated = {name: value[:, None] if name in MOVING else value for name, value in sites.items()}
     expected = log_density(model, ({"s2": single},), {}, sites)[0]
     found = log_density(seasonal_surface(bands), ({"s2": series},), {}, dated)[0]
