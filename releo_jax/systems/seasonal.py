@@ -1,7 +1,6 @@
 """The model of the products over a season: what grows varies smoothly over the dates, what it grows on stays.
 
     model = seasonal_surface(sensor("sentinel2a"))               # observations: {"s2": Series(...)}
-    posterior = fit_nuts(model, data, key=key)                   # any engine
 
 The model of `releo_jax.systems.land_surface` for every date, with the same marginal prior on every date. Four of its
 sites change: leaf area, the chlorophyll of a green leaf, senescence (which takes chlorophyll and water with it) and the

@@ -10,7 +10,6 @@ from scipy import stats
 
 from physics import SunView, sensor
 from releo_jax import priors
-from releo_jax.inference import fit_laplace
 from releo_jax.inference.structure import read_structure, simulate
 from releo_jax.observations import Series, SingleDate
 from releo_jax.systems.land_surface import land_surface
@@ -69,21 +68,6 @@ def test_one_date_has_the_density_of_the_model_of_single_dates(bands):
     expected = log_density(model, ({"s2": single},), {}, sites)[0]
     found = log_density(seasonal_surface(bands), ({"s2": series},), {}, dated)[0]
     np.testing.assert_allclose(found, expected, rtol=1e-3)
-
-
-@pytest.mark.long
-def test_an_engine_fits_it_and_dates_help_each_other(bands):
-    model = seasonal_surface(bands)
-    days = np.array([0.0, 4.0, 8.0, 12.0], np.float32)
-    data = {"s2": _series(2, days)}
-    values = simulate(read_structure(model, data), model, data, jax.random.key(2))[1]
-    noise = {"noise": jnp.full(2, 0.014)}
-    together = fit_laplace(model, values, key=jax.random.key(0), shared=noise, reference=0)
-    alone = {"s2": jax.tree.map(lambda leaf: leaf[:, :1], values["s2"])}
-    first = fit_laplace(model, alone, key=jax.random.key(0), shared=noise, reference=0)
-    name = "leaf_area_index"
-    assert together.mean[name].shape == (2, 4)
-    assert (together.std[name][:, 0] < first.std[name][:, 0]).all()
 
 
 def test_a_single_date_record_is_refused(bands):
