@@ -16,6 +16,7 @@ from releo_jax.gp.kernels import Coregionalized, Kernel, Product, StateSpace, Su
 from releo_jax.gp.markov import Markov, MarkovPosterior
 from releo_jax.gp.nearest import Nearest, NearestPosterior
 from releo_jax.gp.process import Law, Posterior, Process, expected_log_likelihood
+from releo_jax.gp.rising import rising
 from releo_jax.gp.shared import SharedPosterior, condition_shared, log_likelihood_shared
 from releo_jax.gp.sites import Marginals, Sites, sorted_sites
 from releo_jax.gp.sparse import Sparse, SparsePosterior
@@ -64,5 +65,6 @@ __all__ = [
     "expected_log_likelihood",
     "log_likelihood_shared",
     "mean_field",
+    "rising",
     "sorted_sites",
 ]
