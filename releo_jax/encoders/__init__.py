@@ -2,5 +2,6 @@
 
 from releo_jax.encoders.dates import SetEncoder
 from releo_jax.encoders.pixel import PixelEncoder
+from releo_jax.encoders.reference_days import ReferenceDays
 
-__all__ = ["PixelEncoder", "SetEncoder"]
+__all__ = ["PixelEncoder", "ReferenceDays", "SetEncoder"]
