@@ -6,8 +6,8 @@
     vae(data).sample(key, 500, sites=["start_of_season", "end_of_season"])
 
 The model is that of `releo_jax.systems.phenology`: the seasons' dates are sums of positive spans, so that they stay in
-order, and all latents live on intervals. A set encoder reads irregular series with gaps, of any number of dates and in
-any order.
+order, and all latents live on intervals. Irregular series with gaps, of any number of dates and in any
+order, are read from reference days every week (`releo_jax.encoders.ReferenceDays`).
 
 References:
     Zérah, Valero & Inglada 2023, IEEE Trans. Geosci. Remote Sens. 61, doi 10.1109/TGRS.2023.3284992.
@@ -22,14 +22,12 @@ from flax import nnx
 from jax import Array
 
 from releo_jax.acquisitions import Acquisitions
-from releo_jax.encoders import SetEncoder
+from releo_jax.encoders import ReferenceDays
 from releo_jax.inference.amortized import AmortizedPosterior, amortize
 from releo_jax.inference.structure import read_structure, simulate
 from releo_jax.observations import Observations, Series
 from releo_jax.priors import Prior
 from releo_jax.systems.phenology import RECORD, season_series
-
-_TIME_SCALE = 100.0  # days
 
 
 class _Dates(eqx.Module):
@@ -101,7 +99,7 @@ def pheno_vae(
     structure = read_structure(model, sampler(key, 16))
     simulated = jax.jit(lambda seen: simulate(structure, model, seen, key, separately=True)[1])
     series = simulated(sampler(key, 2048))
-    encoder = SetEncoder(series, width=width, depth=depth, time_scale=_TIME_SCALE, rngs=nnx.Rngs(seed))
+    encoder = ReferenceDays(series, width=width, depth=depth, rngs=nnx.Rngs(seed))
     return amortize(model, encoder, series, family=family, sites=("first_rise",))
 
 
