@@ -132,7 +132,7 @@ def run(
     truths: int = 2000,
     pixels: int = 200,
     draws: int = 1000,
-    width: int = 64,
+    width: int = 256,
 ) -> dict[str, Any]:
     """Trains, tests and compares; writes what is there after each part.
 

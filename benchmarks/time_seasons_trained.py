@@ -21,6 +21,7 @@ from releo_jax.systems.phenology import season_prior
 
 DATES = ("greenup", "maturity", "senescence", "dormancy", "start_of_season", "end_of_season")
 _BATCH = 256
+_RATE = 3e-3  # of learning, at its peak; 1e-3 learns less in as many steps
 _CHUNK = 250  # pixels whose draws and dates are worked on at once
 
 
@@ -58,7 +59,7 @@ class Trained(NamedTuple):
 
 
 def trained(
-    setting: Setting, family: str, *, name: str, weights: Path | None, seed: int, steps: int, width: int = 64
+    setting: Setting, family: str, *, name: str, weights: Path | None, seed: int, steps: int, width: int = 256
 ) -> Trained:
     """Trains a Pheno-VAE on simulations, or reads the weights of an earlier training.
 
@@ -81,7 +82,7 @@ def trained(
         system = AmortizedPosterior.load(place, untrained.model, encoder, example)
         return Trained(system, json.loads(place.with_suffix(".json").read_text())["minutes"])
     start = time.process_time()
-    system = untrained.fit(setting.sampler, key=jax.random.key(seed), steps=steps, batch=_BATCH)
+    system = untrained.fit(setting.sampler, key=jax.random.key(seed), steps=steps, batch=_BATCH, learning_rate=_RATE)
     minutes = (time.process_time() - start) / 60.0
     if place is not None:
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -75,7 +75,7 @@ def pheno_vae(
     example: Acquisitions | None = None,
     noise: float | None = None,
     family: str = "truncated_normal",
-    width: int = 128,
+    width: int = 256,
     depth: int = 3,
     seed: int = 0,
 ) -> AmortizedPosterior:
