@@ -92,6 +92,7 @@ def test_straight_lines_score_as_published_on_the_real_patch(data_dir):
     assert found["straight lines"]["rmse"] == pytest.approx(0.099, abs=0.001)
 
 
+@pytest.mark.long
 @pytest.mark.realdata
 def test_hazy_neighbours_mislead_straight_lines_only(data_dir):
     """Three clear dates of a summer whose other dates have clouds."""

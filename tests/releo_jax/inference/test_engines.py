@@ -179,7 +179,7 @@ def test_a_mode_that_is_none_keeps_a_finite_law_and_is_marked(linear, scene):
 
 
 @pytest.mark.usefixtures("optimised")
-@pytest.mark.parametrize("name", ["laplace", "svi", "lut", "smc"])
+@pytest.mark.parametrize("name", ["laplace", "svi", "lut", pytest.param("smc", marks=pytest.mark.long)])
 def test_neither_key_nor_memory_nor_neighbours_change_what_is_found(name, linear, scene):
     """The same key gives the same numbers, in chunks of any size, and a broken pixel does not touch the others."""
     engine = functools.partial(ENGINES[name], linear.model, key=jax.random.key(5), **{"reference": 0})
@@ -227,7 +227,7 @@ def skewed():
     return model, {"sensor": SingleDate(seen)}, mean, std, np.log(weight.mean(1) / 0.3 / np.sqrt(2.0 * np.pi))
 
 
-@pytest.mark.parametrize("name", ["lut", "nuts", "smc"])
+@pytest.mark.parametrize("name", ["lut", *(pytest.param(name, marks=pytest.mark.long) for name in ("nuts", "smc"))])
 def test_samplers_find_a_posterior_with_two_modes(name, skewed):
     model, data, mean, std, evidence = skewed
     # Chains that stay in one mode each say so.
@@ -326,7 +326,7 @@ def test_joint_chains_agree_with_the_known_noise(noisy, few):
     assert np.abs((joint.mean["level"] - learned.mean["level"]) / joint.std["level"]).max() < 0.6
 
 
-@pytest.mark.parametrize("name", ["lut", "smc"])
+@pytest.mark.parametrize("name", ["lut", pytest.param("smc", marks=pytest.mark.long)])
 def test_global_sites_are_integrated_out_or_given(name, noisy, few):
     model, _, true, _ = noisy
     data, known, _ = few
@@ -400,6 +400,7 @@ def test_predictions_that_are_never_finite_are_named(scene):
         fit_laplace(_square_root_of(2.0), scene, key=jax.random.key(0))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["laplace", "lut", "smc"])
 def test_states_without_predictions_are_never_chosen(name):
     level = np.linspace(0.4, 0.9, 6, dtype=np.float32)

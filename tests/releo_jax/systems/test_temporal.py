@@ -36,6 +36,7 @@ def _record(pixels=2, dates=5, seed=0):
     return Series(values, mask, time, SunView.from_degrees(*np.full((3, pixels, dates), 30.0, np.float32)))
 
 
+@pytest.mark.long
 def test_density_of_a_course_is_that_of_the_posterior_written_out(network):
     record = _record()
     course = np.random.default_rng(1).normal(size=(2, len(TEMPORAL), 5)).astype(np.float32)
