@@ -19,7 +19,12 @@ TOGETHER = 4096
 
 
 def one_by_one(
-    function: Callable[[Kernel, Any], Any], kernel: Kernel, given: Any, *, batch: tuple[int, ...] | None = None
+    function: Callable[[Kernel, Any], Any],
+    kernel: Kernel,
+    given: Any,
+    *,
+    batch: tuple[int, ...] | None = None,
+    together: bool = True,
 ) -> Any:
     """A function of a kernel and one pixel's arrays, over a batch.
 
@@ -28,6 +33,9 @@ def one_by_one(
         kernel: parameters are scalars, or have the last axes of the batch.
         given: tree of arrays `(*batch, ...)`; `Sites` tell the batch.
         batch: its shape, where `given` is not `Sites`.
+        together: False runs one pixel after the other. Factors of many large matrices at once, and their derivatives,
+            share the threads of XLA's CPU client with their callers, and can wait for each other for ever (jaxlib
+            0.10.2).
 
     Returns:
         The function's results, `(*batch, ...)`.
@@ -55,7 +63,17 @@ def one_by_one(
         return function(jax.tree.unflatten(structure, parameters), given)
 
     each = jax.vmap(pixel, in_axes=(axes, 0))
-    if pixels <= TOGETHER:
+    if not together:
+        own = [leaf for leaf, axis in zip(parameters, axes, strict=True) if axis is not None]
+
+        def one(given: tuple[list[Array], Any]) -> Any:
+            rest = iter(given[0])
+            return pixel(
+                [leaf if axis is None else next(rest) for leaf, axis in zip(parameters, axes, strict=True)], given[1]
+            )
+
+        found = jax.lax.map(one, (own, flat))
+    elif pixels <= TOGETHER:
         found = each(parameters, flat)
     else:
         found = _in_parts(each, parameters, axes, flat, pixels)

@@ -150,7 +150,7 @@ def _over_pixels(function: Callable[..., Any], law: FreeLaw, *others: Array) -> 
 
     batch = law.dates.time.shape[:-1]
     given = (law.dates, law.diagonal, law.coupling, *others)
-    return one_by_one(pixel, law.kernel, given, batch=batch)
+    return one_by_one(pixel, law.kernel, given, batch=batch, together=False)
 
 
 @eqx.filter_jit
@@ -165,7 +165,7 @@ def _variances(law: FreeLaw) -> Array:
         return (inverse**2).sum(1)[jnp.argsort(order)]
 
     given = (law.dates, law.diagonal, law.coupling)
-    found: Array = one_by_one(pixel, law.kernel, given, batch=law.dates.time.shape[:-1])
+    found: Array = one_by_one(pixel, law.kernel, given, batch=law.dates.time.shape[:-1], together=False)
     return found
 
 
