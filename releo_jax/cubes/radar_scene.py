@@ -64,7 +64,9 @@ def simulate_radar(
         drawn: np.ndarray = median * np.exp(spread * rng.standard_normal(count))
         return drawn[parcel]
 
-    moisture = moisture_around(rng, parcel, np.nan_to_num(scene[_MOIST].values[0], nan=0.2), days)
+    lake = np.array([cover.name == "water" for cover in COVERS])[scene["land_cover"].values[0]]
+    today = np.where(lake, 0.2, scene[_MOIST].values[0])  # any number: what the radar sees of water is set below
+    moisture = moisture_around(rng, parcel, today, days)
     water = of_fields(known.plant_water, known.plant_water_spread) * scene["canopy_water"].values[0] / 1000.0
     height = of_fields(1.0, 0.4)
     scattering = [of_fields(middle, known.scattering_spread) for middle in (known.scattering_vv, known.scattering_vh)]
@@ -73,7 +75,6 @@ def simulate_radar(
     degrees = incidence + tilt[:, None, None]
     decibels = np.stack([_decibels(height, m, water, *scattering, i) for m, i in zip(moisture, degrees, strict=True)])
     decibels += known.error * rng.standard_normal((dates, count, 2))[:, parcel]
-    lake = np.array([cover.name == "water" for cover in COVERS])[scene["land_cover"].values[0]]
     decibels[:, lake] = _WATER
     power = np.asarray(from_decibels(decibels.astype(np.float32))) * rng.gamma(looks, 1.0 / looks, decibels.shape)
     stamps = scene["time"].values[0] + (np.asarray(days) * 86400e9).astype("timedelta64[ns]")
