@@ -39,7 +39,7 @@ class _Seasons(eqx.Module):
     largest_gap: float
 
     def __call__(self, key: Array, n: int) -> Observations:
-        keys = jax.random.split(key, 10)
+        keys = jax.random.split(key, 11)
         shape = (n, self.dates)
         revisit = jnp.asarray([2.5, 5.0, 5.0, 10.0])[jax.random.randint(keys[0], (n, 1), 0, 4)]
         days = revisit * (jnp.arange(self.dates) + 0.8 * jax.random.uniform(keys[1], shape))
@@ -60,7 +60,7 @@ class _Seasons(eqx.Module):
         lost = jax.random.uniform(keys[8], (*shape, 1)) < jnp.where(
             jax.random.uniform(keys[9], (n, 1, 1)) < 0.1, 0.3, 0.0
         )
-        single = jax.random.uniform(keys[7], (*shape, product.shape[-1])) < 0.5
+        single = jax.random.uniform(keys[10], (*shape, product.shape[-1])) < 0.5
         mask = product & clear[..., None] & (single | ~lost)
         return {RECORD: Series(jnp.zeros(mask.shape), mask, days, geometry)}
 

@@ -5,7 +5,8 @@
 The model of `releo_jax.systems.land_surface` for every date, with the same marginal prior on every date. Four of its
 sites change: leaf area, the chlorophyll of a green leaf, senescence (which takes chlorophyll and water with it) and the
 water of a turgid leaf. Leaf structure and dry matter, leaf angle, clumping, gaps between the plants and the soil are
-those of the season: dates share them, and so tell of them together.
+those of the season: dates share them, and so tell of them together. So do they share most of what separates the model
+from the ground: part of the errors of reflectance lasts, and dates that agree may be wrong together.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from jax import Array
 from physics import Canopy, Leaf, LibrarySoil, Sensor, library_soil
 from physics.parameters import Record
 from releo_jax import priors
-from releo_jax.gp import Markov, Matern32, Process, WarpedGP
+from releo_jax.gp import Markov, Matern12, Matern32, Process, WarpedGP
 from releo_jax.inference.structure import Model
 from releo_jax.noise import learned_noise
 from releo_jax.observations import Observations, Series, observe
@@ -42,6 +43,15 @@ MOVING = ("leaf_area_index", "green_chlorophyll", "senescence", "turgid_water")
 TIME_SCALE = 40.0
 """Days over which they forget: a crop closes within two months, whose ends have a correlation of 0.27."""
 
+ERROR_SCALE = 90.0
+"""Days over which lasting errors of reflectance forget: rows, leaf clumps and neighbours change with a crop."""
+
+LASTING = (0.2, 0.95)
+"""Share of the variance of those errors that lasts, of one series or another.
+
+Dates less than six days apart differ, in the products of two processors, by 6 to 30 and by 30 to 100 % of the variance
+that errors of single dates have here (medians over clear pairs; no field measurement takes part)."""
+
 _RecordType = TypeVar("_RecordType", bound=Record)
 
 
@@ -59,6 +69,7 @@ def seasonal_surface(
     clumping: tuple[float, float] | None = (0.5, 1.0),
     mixing: bool = True,
     error: ReflectanceError = ReflectanceError(),  # noqa: B008
+    lasting: tuple[float, float] | None = LASTING,
 ) -> Model:
     """The NumPyro model function of series of a sensor's bands over vegetation and soil.
 
@@ -69,20 +80,26 @@ def seasonal_surface(
         process: how they do; default `season_process()`.
         clumping: range of the uniform clumping index; None for leaves placed at random.
         mixing: whether bare ground may lie beside the plants.
-        error: observation model, of every date on its own.
+        error: observation model of any date.
+        lasting: range of the uniform share of its variance that lasts, one for each pixel; None if every date errs on
+            its own.
 
     Returns:
         A model of observations with the record `s2`, a `Series` whose dates rise (padded ones last). Sites that change,
         and all derived ones that follow them, are `(pixel, date)`, the others `(pixel,)`.
 
     Equation:
-        As `land_surface` on every date; x_t = icdf(Phi(z_t)) for a site that changes, z a Gaussian process.
+        As `land_surface` on every date; x_t = icdf(Phi(z_t)) for a site that changes, z a Gaussian process. With
+        F F' + D the covariance of the errors of a date and s the share that lasts, they are
+        sqrt(s) (F u_t + sqrt(D) v_t) + sqrt(1 - s) (F a_t + sqrt(D) b_t): a_t and b_t standard normal on every date,
+        u and v processes of variance one with covariance exp(-|t - t'| / 90 days).
 
     Validity:
         Series of one season and one crop: ploughing and a new crop change what is constant here. Soils that are wet on
-        some dates have no term of their own but the reflectance error of the date.
+        some dates have no term of their own but the reflectance error of the date. 90 days are a choice.
     """
     process = season_process() if process is None else process
+    slowly = Markov(Matern12(1.0, ERROR_SCALE))
 
     def model(data: Observations) -> None:
         record = data[RECORD]
@@ -115,9 +132,36 @@ def seasonal_surface(
             surface = Surface(_wide(leaf, area.shape), _wide(canopy, area.shape), ground, clumped, covered)
             bands = surface_bands(surface, area, record.geometry, sensor=sensor)
             numpyro.deterministic("bands", bands)
-            observe(RECORD, error.law(bands, noise, sensor.centres), record)
+            law = error.law(bands, noise, sensor.centres)
+            if lasting is not None:
+                share = numpyro.sample("lasting_share", dist.Uniform(*lasting))
+                kinds = law.cov_factor.shape[-1] + len(sensor.bands)
+                standard = dist.Normal(jnp.zeros((kinds, 1)), 1.0)
+                scores = numpyro.sample("lasting_error", WarpedGP(slowly, days[:, None], standard).to_event(1))
+                law = lasting_errors(law, share[:, None], jnp.swapaxes(scores, 1, 2))
+            observe(RECORD, law, record)
 
     return model
+
+
+def lasting_errors(law: dist.LowRankMultivariateNormal, share: Array, scores: Array) -> dist.LowRankMultivariateNormal:
+    """What is left of a law of errors when part of them is known.
+
+    Args:
+        law: of the bands of dates, errors included, batch `(*batch)`.
+        share: of their variance that is known, `(*batch)`.
+        scores: standard normal, of the factors of the law and then of its bands, `(*batch, factor + band)`.
+
+    Returns:
+        The law around the known part; over all scores it is the law that was given.
+    """
+    factors = law.cov_factor.shape[-1]
+    shared = jnp.einsum("...bf,...f->...b", law.cov_factor, scores[..., :factors])
+    known = shared + jnp.sqrt(law.cov_diag) * scores[..., factors:]
+    share, left = share[..., None], 1.0 - share[..., None]
+    return dist.LowRankMultivariateNormal(
+        law.loc + jnp.sqrt(share) * known, jnp.sqrt(left)[..., None] * law.cov_factor, left * law.cov_diag
+    )
 
 
 def _wide(record: Any, shape: tuple[int, ...]) -> Any:
