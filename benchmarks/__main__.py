@@ -16,6 +16,7 @@ BENCHMARKS = {
     "joint": "optical and radar together, and each alone, on simulated pixels",
     "soil_moisture": "water clouds of crops and soil moisture, on real fields",
     "growth": "SAFY on wheat trials that it has not seen",
+    "time": "all that begin with time_, one after the other",
     "time_costs": "Gaussian processes over time: exact, by state space, by a library",
     "phenology": "spring dates of sites that models have not seen, seasons of satellite series",
     "time_seasons": "seasons by Pheno-VAE, the No-U-Turn sampler and least squares",
