@@ -59,7 +59,8 @@ docs: $(VENV)/.stamp-docs  ## Builds the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 examples: $(VENV)/.stamp-run  ## Executes every example
-	@for example in examples/*.py; do echo "== $$example"; $(BIN)/python "$$example"; done
+	@printf '%s\n' examples/*.py | xargs -n 1 -P $(WORKERS) sh -c \
+		'if said=$$($(BIN)/python "$$0" 2>&1); then failed=0; else failed=1; fi; printf "== %s\n%s\n" "$$0" "$$said"; exit $$failed'
 
 wheel: $(VENV)/.stamp-run  ## Builds the wheel into dist/
 	@mkdir -p dist && rm -f dist/*.whl
