@@ -70,9 +70,9 @@ class Runner:
             found = self._call(retrieval, block[np.pad(part, (0, self.batch - part.size), mode="edge")])
             for key, array in values.items():
                 array[part] = found[key][: part.size]
-            self._tell(before + int(part[-1]) + 1)
+            self.tell(before + int(part[-1]) + 1)
         self.report.count(values)
-        self._tell(self.report.pixels)
+        self.tell(self.report.pixels)
         return values
 
     def _call(self, retrieval: Retrieval, block: Block) -> Mapping[str, np.ndarray]:
@@ -86,7 +86,8 @@ class Runner:
             )
             return {key: np.asarray(array) for key, array in found.items()}
 
-    def _tell(self, done: int) -> None:
+    def tell(self, done: int) -> None:
+        """Says how many pixels are done."""
         if self.progress is not None:
             self.progress(done, self.total)
 
@@ -101,6 +102,12 @@ class Stream:
         level: probability of the intervals.
         block_size: largest side of a block in pixels, None to follow the chunks of the cube.
         progress: is told the numbers of pixels done and of all.
+
+    Attributes:
+        windows: of the blocks, in the order in which they come.
+        layers: of the result.
+        attrs: of the result.
+        report: what was done so far.
 
     Raises:
         ReleoError: the cube lacks a band, or the method a variable.
@@ -131,8 +138,8 @@ class Stream:
         )
         if "backscatter" in cube:
             self.attrs["radar_dates"] = " ".join(str(day.astype("datetime64[s]")) for day in cube["radar_time"].values)
-        self._windows = list(blocks(cube, block_size))
-        sizes = [window.pixels for window in self._windows]
+        self.windows = list(blocks(cube, block_size))
+        sizes = [window.pixels for window in self.windows]
         self._runner = Runner(
             chosen, level, total=sum(sizes), largest=max(sizes), report=self.report, progress=progress
         )
@@ -142,16 +149,28 @@ class Stream:
         kept = {name: value for name, value in self.cube.attrs.items() if name not in ("source", "Conventions")}
         return self.cube.drop_attrs(deep=False).assign_attrs({**kept, **self.attrs})
 
-    def results(self) -> Generator[tuple[Window, dict[str, np.ndarray]], None, None]:
-        """Blocks with the values of every layer, while the next ones are read. Close the iterator to stop early."""
+    def results(
+        self, windows: Sequence[Window] | None = None
+    ) -> Generator[tuple[Window, dict[str, np.ndarray]], None, None]:
+        """Blocks with the values of every layer, while the next ones are read. Close the iterator to stop early.
+
+        Args:
+            windows: some of `windows`, in their order; None for all.
+        """
+        windows = self.windows if windows is None else windows
         with worker("releo-read") as pool:
-            ahead = iter(self._windows)
+            ahead = iter(windows)
             pending: deque[Future[Block]] = deque()
-            for window in self._windows:
+            for window in windows:
                 for following in itertools.islice(ahead, AHEAD - len(pending)):
                     pending.append(pool.submit(self._read, following))
                 values = self._runner.retrieve(self._methods[window.time], pending.popleft().result())
                 yield window, {full_name(key): array for key, array in values.items()}
+
+    def take(self, values: Mapping[str, np.ndarray]) -> None:
+        """Counts a block that was retrieved before."""
+        self.report.count(values)
+        self._runner.tell(self.report.pixels)
 
     def _read(self, window: Window) -> Block:
         with self.report.clock("reading"):

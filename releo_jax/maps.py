@@ -12,11 +12,12 @@ memory does not grow with the image (`releo_jax.blockwise`).
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
 from physics import SunView
 from releo_jax.blockwise import AHEAD, Runner, Stream, check_bands, sample_block, sensors_of, with_bands, worker
+from releo_jax.cubes.block_store import BlockStore, stamps
 from releo_jax.cubes.blocks import Block, Window
 from releo_jax.cubes.convention import sensor_name, set_grid
 from releo_jax.cubes.opening import open_cube
@@ -143,6 +145,7 @@ def invert_cube(
     level: float = 0.9,
     block_size: int | None = None,
     progress: Progress | None = None,
+    resume: Mapping[str, Any] | None = None,
 ) -> Report:
     """Retrieves every pixel of a cube and writes the result block by block.
 
@@ -157,6 +160,8 @@ def invert_cube(
         level: see `predict`.
         block_size: see `predict`.
         progress: see `predict`.
+        resume: None, or what the cube and the retrieval come from, as JSON (files with their `stamps`, options):
+            finished blocks are kept beside the output until it is there, and a later call with the same takes them.
 
     Returns:
         what was done, and the seconds that reading, computing and writing took.
@@ -171,8 +176,13 @@ def invert_cube(
             writer.write(window, values)
 
     start = time.perf_counter()
-    with BlockWriter(output, stream.template(), stream.layers) as writer:
-        with contextlib.closing(stream.results()) as results, worker("releo-write") as pool:
+    template = stream.template()
+    with contextlib.ExitStack() as stack:
+        store = None
+        if resume is not None:
+            store = stack.enter_context(BlockStore(output, {**resume, **_made(stream, template)}))
+        writer = stack.enter_context(BlockWriter(output, template, stream.layers))
+        with contextlib.closing(_resumed(stream, store)) as results, worker("releo-write") as pool:
             pending: deque[Future[None]] = deque()
             for window, values in results:
                 pending.append(pool.submit(write, writer, window, values))
@@ -185,6 +195,36 @@ def invert_cube(
     report.writing += end - streamed
     report.elapsed = end - start
     return report
+
+
+def _made(stream: Stream | SeasonStream, template: xr.Dataset) -> dict[str, Any]:
+    """What the kept blocks of a map have to be of, beside its input."""
+    grid = {name: hashlib.sha256(template[name].values.tobytes()).hexdigest() for name in ("time", "y", "x")}
+    return {"attributes": template.attrs, "grid": grid, "layers": list(stream.layers), "blocks": stream.windows}
+
+
+def _resumed(
+    stream: Stream | SeasonStream, store: BlockStore | None
+) -> Generator[tuple[Window, Mapping[str, np.ndarray]], None, None]:
+    """All blocks in their order: those that are kept from the store, the others as they are retrieved, then kept."""
+    if store is None:
+        yield from stream.results()
+        return
+    kept = {window for window in stream.windows if store.holds(window)}
+    with contextlib.closing(stream.results([window for window in stream.windows if window not in kept])) as fresh:
+        for window in stream.windows:
+            values = store.read(window) if window in kept else None
+            if values is not None:
+                stream.take(values)
+                yield window, values
+                continue
+            if window in kept:  # damaged
+                with contextlib.closing(stream.results([window])) as again:
+                    found = next(again)[1]
+            else:
+                found = next(fresh)[1]
+            store.write(window, found)
+            yield window, found
 
 
 def predict_table(
@@ -246,6 +286,7 @@ def invert_file(
     seed: int = 0,
     block_size: int | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     progress: Progress | None = None,
     **reading: Any,
 ) -> Report:
@@ -268,6 +309,8 @@ def invert_file(
         seed: of the adaptation.
         block_size: see `predict`.
         overwrite: replace an output that is there.
+        resume: keep finished blocks beside the output until it is there, and take those that an earlier call with the
+            same input and options has kept. The result is the same, byte for byte.
         progress: see `predict`.
         **reading: options of `open_cube` or `read_table`: `scale`, `offset`, `bands`, `sun_zenith`, ...
 
@@ -284,6 +327,8 @@ def invert_file(
         step_of(temporal)
         _check_temporal(source, method, {"--adapt": adapt, "--draws": draws is not None})
     if source.suffix.lower() in TABLES:
+        if resume:
+            raise ReleoError(f"{source}: --resume is for images, not for tables; leave it out")
         report = Report()
         with report.clock("elapsed"):
             with report.clock("reading"):
@@ -303,6 +348,12 @@ def invert_file(
             with report.clock("writing"):
                 write_table(result, output)
         return report
+    request: dict[str, Any] | None = None
+    if resume:
+        files = [stamps(path) for path in (source, radar) if path is not None]
+        request = {"files": files, "method": method, "sensor": sensor, "adapt": adapt, "draws": draws} | {
+            "misfit": misfit, "seed": seed, "radar": [radar_unit, incidence], "temporal": temporal, "reading": reading
+        }  # fmt: skip
     cube = open_cube(source, sensor=sensor, **reading)
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.closing(cube))
@@ -315,7 +366,7 @@ def invert_file(
             _warn_missing(check_bands(tuple(cube["band"].values), load_temporal(), str(source)), source)
             return invert_cube(
                 cube, output, load_temporal(), temporal=temporal, variables=variables, level=level,
-                block_size=block_size, progress=progress,
+                block_size=block_size, progress=progress, resume=request,
             )  # fmt: skip
         retrievals = {name: load_method(method, name, draws=draws, misfit=misfit) for name in sensors_of(cube)}
         held = tuple(str(name) for name in cube["band"].values)
@@ -327,8 +378,9 @@ def invert_file(
                 retrievals[name] = _adapt(retrieval, sample, seed)
         _warn_missing(missing, source)
         return invert_cube(
-            cube, output, retrievals, variables=variables, level=level, block_size=block_size, progress=progress
-        )
+            cube, output, retrievals, variables=variables, level=level, block_size=block_size, progress=progress,
+            resume=request,
+        )  # fmt: skip
 
 
 def _chosen(method: str | None, source: Path, radar: str | os.PathLike[str] | None) -> str:

@@ -6,9 +6,10 @@ releo invert season.nc -o weekly.nc --temporal weekly
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -141,9 +142,10 @@ class SeasonStream:
         self.attrs = provenance(
             retrieval.name, " ".join(sensors_of(cube)), level, where, held, self.report.missing_bands
         ) | {"image_dates": " ".join(map(_text, dates))}
-        self._windows = [window for window in blocks(cube, block_size) if window.time == 0]
-        self._batch = min(BATCH, 1 << (max(window.pixels for window in self._windows) - 1).bit_length())
-        self._total = sum(window.pixels for window in self._windows) * self._wanted.size
+        places = [window for window in blocks(cube, block_size) if window.time == 0]
+        self.windows = [dataclasses.replace(place, time=day) for place in places for day in range(self._wanted.size)]
+        self._batch = min(BATCH, 1 << (max(place.pixels for place in places) - 1).bit_length())
+        self._total = sum(window.pixels for window in self.windows)
 
     def template(self) -> xr.Dataset:
         """The grid of the cube and the dates of the result, with its attributes."""
@@ -151,20 +153,35 @@ class SeasonStream:
         grid = self.cube[["y", "x"]].drop_vars("time", errors="ignore").drop_attrs(deep=False)
         return set_grid(grid.assign_coords(time=self._time).assign_attrs({**kept, **self.attrs}), *grid_of(self.cube))
 
-    def results(self) -> Generator[tuple[Window, dict[str, np.ndarray]], None, None]:
-        """Dates of blocks with the values of every layer, while the next ones are read. Close it to stop early."""
+    def results(
+        self, windows: Sequence[Window] | None = None
+    ) -> Generator[tuple[Window, dict[str, np.ndarray]], None, None]:
+        """Dates of blocks with the values of every layer, while the next ones are read. Close it to stop early.
+
+        Args:
+            windows: some of `windows`, in their order; None for all.
+        """
+        wanted = dict.fromkeys(self.windows if windows is None else windows)
+        places = list(dict.fromkeys(dataclasses.replace(window, time=0) for window in wanted))
         with worker("releo-read") as pool:
-            ahead = iter(self._windows)
+            ahead = iter(places)
             pending: deque[Future[list[Block]]] = deque()
-            for window in self._windows:
+            for window in places:
                 for following in itertools.islice(ahead, AHEAD - len(pending)):
                     pending.append(pool.submit(self._read, following))
                 values = self._retrieve(pending.popleft().result())
                 for index in range(self._wanted.size):
+                    place = dataclasses.replace(window, time=index)
+                    if place not in wanted:
+                        continue
                     now = {key: array[:, index] for key, array in values.items()}
                     self.report.count(now)
-                    place = Window(index, window.row, window.column, window.height, window.width)
                     yield place, {full_name(key): array for key, array in now.items()}
+
+    def take(self, values: Mapping[str, np.ndarray]) -> None:
+        """Counts a block that was retrieved before."""
+        self.report.count(values)
+        self._tell(self.report.pixels)
 
     def _read(self, window: Window) -> list[Block]:
         with self.report.clock("reading"):

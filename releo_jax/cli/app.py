@@ -130,6 +130,10 @@ def invert(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the training by --adapt.")] = 0,
     overwrite: _Overwrite = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Keep finished blocks beside the output, and go on from those of a killed run."),
+    ] = False,
     quiet: _Quiet = False,
 ) -> None:
     """Retrieve maps with their uncertainty from an image or a table of pixels.
@@ -156,6 +160,7 @@ def invert(
         seed=seed,
         block_size=block_size,
         overwrite=overwrite,
+        resume=resume,
         quiet=quiet,
         reading={
             "bands": _words(bands),

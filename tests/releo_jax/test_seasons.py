@@ -11,9 +11,11 @@ from typer.testing import CliRunner
 
 from physics import SunView
 from releo_jax.cli.app import app
+from releo_jax.cubes.block_store import BlockStore
 from releo_jax.cubes.convention import assemble
 from releo_jax.cubes.rasters import Grid
 from releo_jax.errors import ReleoError
+from releo_jax.maps import invert_cube
 from releo_jax.seasons import season_dates, step_of
 from releo_jax.systems.prosail_vae import SENTINEL2_BANDS
 from releo_jax.systems.temporal import load_temporal
@@ -105,6 +107,28 @@ def test_blocks_change_nothing(tmp_path):
         np.testing.assert_allclose(whole[name], parts[name], rtol=2e-4, atol=2e-5)
     with pytest.raises(ReleoError, match="load_temporal"):
         predict(cube, load_temporal(), variables=("lai",))
+
+
+def test_a_season_that_was_stopped_between_two_days_of_a_block_goes_on(tmp_path, monkeypatch):
+    values, cloudy = _season()
+    options = {"temporal": 30, "variables": ("lai",), "block_size": 3}
+    invert_cube(_cube(values, cloudy), tmp_path / "whole.nc", load_temporal(), **options)
+    write = BlockStore.write
+    kept = []
+
+    def some(store, window, found):
+        if len(kept) == 6:  # four days of the first block, two of the second
+            raise KeyboardInterrupt
+        kept.append(window)
+        write(store, window, found)
+
+    monkeypatch.setattr(BlockStore, "write", some)
+    with pytest.raises(KeyboardInterrupt):
+        invert_cube(_cube(values, cloudy), tmp_path / "maps.nc", load_temporal(), resume={}, **options)
+    monkeypatch.undo()
+    report = invert_cube(_cube(values, cloudy), tmp_path / "maps.nc", load_temporal(), resume={}, **options)
+    assert report.pixels == 4 * 16
+    assert (tmp_path / "maps.nc").read_bytes() == (tmp_path / "whole.nc").read_bytes()
 
 
 def test_a_bad_pixel_harms_no_other_and_one_without_dates_has_the_prior(series):
