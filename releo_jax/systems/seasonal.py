@@ -2,11 +2,12 @@
 
     model = seasonal_surface(sensor("sentinel2a"))               # observations: {"s2": Series(...)}
 
-The model of `releo_jax.systems.land_surface` for every date, with the same marginal prior on every date. Four of its
-sites change: leaf area, the chlorophyll of a green leaf, senescence (which takes chlorophyll and water with it) and the
-water of a turgid leaf. Leaf structure and dry matter, leaf angle, clumping, gaps between the plants and the soil are
-those of the season: dates share them, and so tell of them together. So do they share most of what separates the model
-from the ground: part of the errors of reflectance lasts, and dates that agree may be wrong together.
+The model of `releo_jax.systems.land_surface` for every date, with the same marginal prior on every date. What changes
+is the canopy, its leaf area and how leaves stand, clump and leave ground bare; the chlorophyll of a green leaf,
+senescence (which takes chlorophyll and water with it) and the water of a turgid leaf; and how bright the soil is, dry
+or wet. The structure and dry matter of leaves and the colour of the soil are those of the season: dates tell of them
+together. So do they share most of what separates the model from the ground: part of the errors of reflectance lasts,
+and dates that agree may be wrong together.
 """
 
 from __future__ import annotations
@@ -37,7 +38,16 @@ from releo_jax.systems.land_surface import (
     vegetated_fraction,
 )
 
-MOVING = ("leaf_area_index", "green_chlorophyll", "senescence", "turgid_water")
+MOVING = (
+    "leaf_area_index",
+    "mean_leaf_angle",
+    "clumping",
+    "ground_mixing",
+    "green_chlorophyll",
+    "senescence",
+    "turgid_water",
+    "brightness",
+)
 """Sites that change over a season."""
 
 TIME_SCALE = 40.0
@@ -95,8 +105,8 @@ def seasonal_surface(
         u and v processes of variance one with covariance exp(-|t - t'| / 90 days).
 
     Validity:
-        Series of one season and one crop: ploughing and a new crop change what is constant here. Soils that are wet on
-        some dates have no term of their own but the reflectance error of the date. 90 days are a choice.
+        Series of one season and one crop: ploughing and a new crop change what is constant here, and harvest takes days
+        where the processes take weeks. 40 and 90 days are choices.
     """
     process = season_process() if process is None else process
     slowly = Markov(Matern12(1.0, ERROR_SCALE))
@@ -108,11 +118,14 @@ def seasonal_surface(
         days = jax.lax.cummax(record.time, axis=1)  # padded dates have day 0
         noise = learned_noise("noise", bands=len(sensor.bands), median=error.noise, spread=error.noise_spread)
 
+        def on_dates(name: str, law: dist.Distribution) -> Array:
+            if name in moving:
+                return numpyro.sample(name, WarpedGP(process, days, law))
+            return numpyro.sample(name, law)[..., None]
+
         def sample(what: type[_RecordType], law: Prior) -> _RecordType:
-            changing = {name: WarpedGP(process, days, law[name]) for name in law if name in moving}
-            constant = {name: numpyro.sample(name, law[name])[..., None] for name in law if name not in moving}
             extra = {"anthocyanins": jnp.zeros(())} if what is Leaf else {}
-            return sample_params(what, prior=law | changing, fixed=constant | extra)
+            return sample_params(what, prior=law, fixed={name: on_dates(name, law[name]) for name in law} | extra)
 
         with numpyro.plate("pixel", record.values.shape[0]):
             canopy, leaf, soil = (
@@ -121,12 +134,10 @@ def seasonal_surface(
                 sample(LibrarySoil, prior.soil),
             )
             area = canopy.leaf_area_index
-            clumped = (
-                jnp.ones(()) if clumping is None else numpyro.sample("clumping", dist.Uniform(*clumping))[..., None]
-            )
+            clumped = jnp.ones(()) if clumping is None else on_dates("clumping", dist.Uniform(*clumping))
             covered = jnp.ones_like(area)
             if mixing:
-                covered = vegetated_fraction(numpyro.sample("ground_mixing", dist.Uniform(0.0, 1.0))[..., None], area)
+                covered = vegetated_fraction(on_dates("ground_mixing", dist.Uniform(0.0, 1.0)), area)
             numpyro.deterministic("vegetated_fraction", covered)
             ground = library_soil(soil, wavelengths=sensor.wavelengths)
             surface = Surface(_wide(leaf, area.shape), _wide(canopy, area.shape), ground, clumped, covered)

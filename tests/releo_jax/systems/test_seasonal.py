@@ -44,6 +44,7 @@ def _drawn(model, data):
 def test_every_date_has_the_published_prior_and_close_dates_are_alike(bands):
     drawn = _drawn(seasonal_surface(bands), {"s2": _series(4000)})
     laws = {**priors.land_surface.canopy, **priors.land_surface.leaf, **priors.land_surface.soil}
+    laws |= {"clumping": dist.Uniform(0.5, 1.0), "ground_mixing": dist.Uniform(0.0, 1.0)}
     moved = {name for name in laws if drawn[name].ndim == 2}
     assert moved == set(MOVING)
     for name in MOVING:
