@@ -189,12 +189,12 @@ def walk(
     kernel = NUTS(potential_fn=potential, dense_mass=dense, target_accept_prob=accept, max_tree_depth=depth)
     state = kernel.init(key, warmup, start, (), {})
 
-    def step(state: Any, _: None) -> Any:
-        state = kernel.sample(state, (), {})
+    def draw(state: Any, steps: Array) -> Any:
+        state = jax.lax.fori_loop(0, steps, lambda _, state: kernel.sample(state, (), {}), state)
         return state, (state.z, state.diverging)
 
-    state, _ = jax.lax.scan(lambda state, _: (step(state, None)[0], None), state, length=warmup)
-    return jax.lax.scan(step, state, length=draws)[1]
+    # The warmup goes before the first draw: one step is compiled, not one for each phase.
+    return jax.lax.scan(draw, state, jnp.ones(draws, int).at[0].add(warmup))[1]
 
 
 def _chains(
