@@ -34,6 +34,7 @@ class _Synthetic(eqx.Module):
     random_drop: float
     empty: float
 
+    @eqx.filter_jit
     def __call__(self, key: Array, n: int) -> Observations:
         key_angles, key_subset, key_how, key_rate, key_drop = jax.random.split(key, 5)
         angles = jax.random.uniform(key_angles, (n, 3), minval=self.low, maxval=self.high)
@@ -105,6 +106,7 @@ class _Bootstrap(eqx.Module):
     observations: Observations
     size: int = eqx.field(static=True)
 
+    @eqx.filter_jit
     def __call__(self, key: Array, n: int) -> Observations:
         drawn = take(self.observations, jax.random.randint(key, (n,), 0, self.size))
         return {name: with_values(record, jnp.zeros_like(record.values)) for name, record in drawn.items()}

@@ -309,7 +309,7 @@ def _build(
     shared = SharedNormal(structure.shared, location=shared_mean, scale=shared_std) if structure.shared else None
     graph, parameters, constants = nnx.split(Guide(encoder, local, shared), nnx.Param, ...)  # type: ignore[misc]
     # Copies: training elsewhere must not change this guide through the encoder that both were given.
-    parameters, constants = jax.tree.map(jnp.array, (parameters, constants))
+    parameters, constants = jax.jit(lambda states: jax.tree.map(jnp.array, states))((parameters, constants))
     return AmortizedPosterior(
         model=model, structure=structure, graph=graph, parameters=parameters, constants=constants, options=options
     )

@@ -291,6 +291,7 @@ class _Dates(eqx.Module):
     clear: float
     missing: float
 
+    @eqx.filter_jit
     def __call__(self, key: Array, n: int) -> Observations:
         keys = jax.random.split(key, 6)
         # A date is seen under angles and with bands of its own.

@@ -274,8 +274,8 @@ def _derived(sites: Mapping[str, Array], data: Observations) -> dict[str, Array]
 
 
 def _features(posterior: AmortizedPosterior) -> int:
-    data = acquisition(sensor(SENSORS[0], bands=SENTINEL2_BANDS))(jax.random.key(0), 2)
-    features: int = jax.eval_shape(posterior.guide().encoder, data).shape[1]  # type: ignore[arg-type]
+    sampler, encoder = acquisition(sensor(SENSORS[0], bands=SENTINEL2_BANDS)), posterior.guide().encoder
+    features: int = jax.eval_shape(lambda key: encoder(sampler(key, 2)), jax.random.key(0)).shape[1]  # type: ignore[operator]
     return features
 
 

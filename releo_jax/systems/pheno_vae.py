@@ -36,6 +36,7 @@ class _Dates(eqx.Module):
     dates: int = eqx.field(static=True)
     gap: float
 
+    @eqx.filter_jit
     def __call__(self, key: Array, n: int) -> Observations:
         keys = jax.random.split(key, 5)
         # One orbit for each pixel, some days off.
