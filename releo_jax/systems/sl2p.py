@@ -77,6 +77,7 @@ def _checked(reflectance: ArrayLike) -> Array:
     return values.astype(jnp.result_type(float, values))
 
 
+@functools.partial(jax.jit, static_argnames="variable")
 def sl2p(reflectance: ArrayLike, sun_view: SunView, *, variable: str) -> Array:
     """One product of the toolbox, version 2.1.
 
@@ -130,6 +131,7 @@ def within_limits(value: ArrayLike, *, variable: str) -> Array:
     return (value >= jnp.asarray(low, value.dtype)) & (value <= jnp.asarray(high, value.dtype))
 
 
+@jax.jit
 def in_domain(reflectance: ArrayLike) -> Array:
     """Whether spectra `(*batch, 8)` are like those that the networks were trained on.
 
