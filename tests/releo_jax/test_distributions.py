@@ -78,7 +78,8 @@ def _all(name, loc, scale, other):
             case "divergence":
                 return kl_divergence(p, TruncatedNormal(0.4, 0.3, low=0.0, high=1.0))
 
-    return value(loc, scale), *jax.grad(lambda *a: value(*a).sum(), (0, 1))(loc, scale)
+    found, slopes = jax.vjp(value, loc, scale)
+    return found, *slopes(jnp.ones_like(found))
 
 
 @pytest.mark.parametrize("name", ["quantile", "density", "mean", "variance", "entropy", "divergence"])
@@ -201,7 +202,7 @@ def test_laws_far_outside_stay_finite(shift, key):
     def draw(loc, scale):
         return TruncatedNormal(loc, scale, low=2.0, high=3.0).sample(key, (100,)).mean()
 
-    value, slopes = jax.value_and_grad(draw, (0, 1))(jnp.float32(shift), jnp.float32(0.5))
+    value, slopes = jax.jit(jax.value_and_grad(draw, (0, 1)))(jnp.float32(shift), jnp.float32(0.5))
     assert 2.0 < value < 3.0
     assert np.all(np.isfinite(slopes))
     law = TruncatedNormal(jnp.float32(shift), jnp.float32(0.5), low=2.0, high=3.0)
@@ -210,16 +211,18 @@ def test_laws_far_outside_stay_finite(shift, key):
 
 def test_implicit_gradients_are_finite_differences():
     q = np.array([0.01, 0.3, 0.8, 0.99])
+
+    @jax.jit
+    def quantile(parameters):
+        loc, scale, low, high = parameters
+        return TruncatedNormal(loc, scale, low=low, high=high).icdf(q)
+
     with jax.enable_x64(True):
+        slopes = jax.jit(jax.jacobian(quantile))
         for loc, scale in [(0.4, 0.3), (-1.0, 0.4), (2.0, 0.3)]:
-
-            def quantile(parameters):
-                loc, scale, low, high = parameters
-                return TruncatedNormal(loc, scale, low=low, high=high).icdf(q)
-
             at, step = np.array([loc, scale, 0.0, 1.0]), 1e-5 * np.eye(4)
             expected = [(quantile(at + d) - quantile(at - d)) / 2e-5 for d in step]
-            np.testing.assert_allclose(jax.jacobian(quantile)(at), np.stack(expected, -1), rtol=1e-6, atol=1e-9)
+            np.testing.assert_allclose(slopes(at), np.stack(expected, -1), rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize(("loc", "scale"), CASES)
@@ -263,21 +266,19 @@ def test_numpyro_can_handle_them(law, key):
     loc = jnp.array([0.1, 0.5, 0.9])
     batched = jax.vmap(make)(loc)
     value = jnp.array([0.2, 1.0, 1.9])
-    np.testing.assert_allclose(
-        jax.vmap(lambda d, v: d.log_prob(v))(batched, value), make(loc).log_prob(value), rtol=1e-6
-    )
+    together, single = jax.jit(jax.vmap(lambda d, v: d.log_prob(v))), jax.jit(lambda v: make(loc).log_prob(v))
+    np.testing.assert_allclose(together(batched, value), single(value), rtol=1e-6)
     passed = jax.jit(lambda d: d.sample(key, (2,)))(make(loc))
-    np.testing.assert_allclose(passed, make(loc).sample(key, (2,)), rtol=1e-6)
+    np.testing.assert_allclose(passed, jax.jit(lambda: make(loc).sample(key, (2,)))(), rtol=1e-6)
     joint = make(0.5).expand([4, 3]).to_event(1)
     assert joint.batch_shape == (4,) and joint.event_shape == (3,)
-    assert joint.log_prob(joint.sample(key)).shape == (4,)
+    assert jax.eval_shape(lambda key: joint.log_prob(joint.sample(key)), key).shape == (4,)
 
     def model():
         with numpyro.plate("pixel", 3):
-            numpyro.sample("x", make(loc))
+            return numpyro.sample("x", make(loc))
 
-    trace = handlers.trace(handlers.seed(model, key)).get_trace()
-    assert trace["x"]["value"].shape == (3,)
+    assert jax.eval_shape(handlers.seed(model, key)).shape == (3,)
     assert float(make(0.5).support.upper_bound) == 2.0
     transform = dist.biject_to(make(0.5).support)
     assert np.all(make(0.5).support(transform(jnp.array([-3.0, 3.0]))))
@@ -336,15 +337,21 @@ def test_a_normal_score_makes_uniform_laws_of_normal_ones():
     correlation = jnp.array([[1.0, 0.6], [0.6, 1.0]])
     law = dist.TransformedDistribution(dist.MultivariateNormal(jnp.zeros(2), correlation), NormalScore(0.03, 0.45))
     known = dist.GaussianCopula(dist.Uniform(jnp.full(2, 0.03), jnp.full(2, 0.45)), correlation)
-    values = known.sample(jax.random.key(0), (200,))
-    np.testing.assert_allclose(law.log_prob(values), known.log_prob(values), rtol=1e-4, atol=1e-4)
+    values = jax.jit(lambda key: known.sample(key, (200,)))(jax.random.key(0))
+    found, expected = jax.jit(lambda values: (law.log_prob(values), known.log_prob(values)))(values)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
     line = biject_to(law.support)
     scores = jnp.linspace(-4.5, 4.5, 19)[:, None] * jnp.ones(2)
-    np.testing.assert_allclose(line._inverse(line(scores)), scores, rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose(
-        line.log_abs_det_jacobian(scores, line(scores)), np.log(0.42**2) + stats.norm.logpdf(scores).sum(-1), rtol=1e-5
-    )
-    ends = line._inverse(jnp.array([[0.03, 0.45], [0.24, 0.24]]))
+
+    @jax.jit
+    def there_and_back(scores):
+        image = line(scores)
+        return line._inverse(image), line.log_abs_det_jacobian(scores, image)
+
+    back, volume = there_and_back(scores)
+    np.testing.assert_allclose(back, scores, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(volume, np.log(0.42**2) + stats.norm.logpdf(scores).sum(-1), rtol=1e-5)
+    ends = jax.jit(line._inverse)(jnp.array([[0.03, 0.45], [0.24, 0.24]]))
     np.testing.assert_allclose(ends, [[-5.0, 5.0], [0.0, 0.0]], atol=1e-3)
     slope = jax.grad(lambda x: NormalScore(0.03, 0.45)._inverse(x))(jnp.float32(0.24))
     np.testing.assert_allclose(slope, np.sqrt(2.0 * np.pi) / 0.42, rtol=1e-5)

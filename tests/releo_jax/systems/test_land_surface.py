@@ -1,5 +1,7 @@
 """The model behind the products: what can be switched off, and what follows from its sites."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,19 +15,20 @@ from releo_jax.systems.land_surface import RECORD, ReflectanceError, derived_var
 S2 = sensor("sentinel2a", bands=("B03", "B04", "B8A", "B11"))
 
 
-def data(n=400):
+def data(n=4000):
     return {RECORD: SingleDate(jnp.zeros((n, 4)), None, SunView.from_degrees(jnp.full(n, 40.0), 5.0, 90.0))}
 
 
-def sites_of(model, n=400):
-    seeded = handlers.seed(handlers.uncondition(model), jax.random.key(0))
-    trace = handlers.trace(seeded).get_trace(data(n))
+@functools.cache
+def sites_of(**options):
+    seeded = handlers.seed(handlers.uncondition(land_surface(S2, **options)), jax.random.key(0))
+    trace = handlers.trace(seeded).get_trace(data())
     return {name: site["value"] for name, site in trace.items() if site["type"] in ("sample", "deterministic")}
 
 
 def test_clumps_and_gaps_can_be_switched_off():
-    assert {"clumping", "ground_mixing", "noise", "senescence"} <= set(sites_of(land_surface(S2)))
-    closed = sites_of(land_surface(S2, clumping=None, mixing=False))
+    assert {"clumping", "ground_mixing", "noise", "senescence"} <= set(sites_of())
+    closed = sites_of(clumping=None, mixing=False)
     assert not {"clumping", "ground_mixing"} & set(closed)
     np.testing.assert_array_equal(closed["vegetated_fraction"], 1.0)
     derived = derived_variables(closed, data()[RECORD].geometry)
@@ -34,7 +37,7 @@ def test_clumps_and_gaps_can_be_switched_off():
 
 
 def test_gaps_and_clumps_lower_what_is_seen_of_the_leaves():
-    sites = sites_of(land_surface(S2))
+    sites = sites_of()
     derived = derived_variables(sites, data()[RECORD].geometry)
     assert (derived["plant_area_effective"] < 1.06 * sites["leaf_area_index"]).all()
     assert np.mean(derived["plant_area_effective"] / sites["leaf_area_index"]) < 0.75
@@ -54,7 +57,7 @@ def test_patches_hold_no_more_leaves_than_the_largest_leaf_area():
 
 
 def test_senescence_takes_the_green_and_brings_the_brown():
-    sites = sites_of(land_surface(S2), 4000)
+    sites = sites_of()
     old, young = sites["senescence"] > 0.95, sites["senescence"] < 0.3
     np.testing.assert_allclose(sites["chlorophyll"][young], sites["green_chlorophyll"][young], rtol=1e-5)
     assert sites["chlorophyll"][old].max() < 25 < sites["chlorophyll"][young].mean()

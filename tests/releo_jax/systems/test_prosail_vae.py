@@ -67,7 +67,10 @@ def angles(n):
 @pytest.mark.parametrize("name", SENSORS)
 def test_every_satellite_gives_ordered_figures_within_bounds(name):
     _, values, mask, _ = simulated()
-    found = load_retrieval(name)(values[:50], mask[:50], angles(50), variables=("lai", *DERIVED), level=0.5)
+    retrieval = load_retrieval(name)
+    if name != "sentinel2a":  # the misfit of one is enough: it is a run of the model
+        retrieval = retrieval.without_misfit()
+    found = retrieval(values[:50], mask[:50], angles(50), variables=("lai", *DERIVED), level=0.5)
     assert list(found) == [f"{alias}_{suffix}" for alias in ("lai", *DERIVED) for suffix in SUFFIXES]
     for alias in ("lai", *DERIVED):
         low, high = VARIABLES[alias].bounds
@@ -94,9 +97,9 @@ def test_heads_agree_with_posterior_draws():
     _, values, mask, seen = simulated()
     some = slice(0, 200)
     seen = jax.tree.map(lambda angle: angle[some], seen)
-    retrieval = load_retrieval("sentinel2a")
-    heads = retrieval(values[some], mask[some], seen, variables=DERIVED, level=0.9)
-    draws = retrieval.with_draws(300)(values[some], mask[some], seen, variables=DERIVED, level=0.9)
+    heads = {key: array[some] for key, array in retrieved().items()}
+    drawing = load_retrieval("sentinel2a").without_misfit().with_draws(300)
+    draws = drawing(values[some], mask[some], seen, variables=DERIVED, level=0.9)
     for alias in DERIVED:
         spread = draws[f"{alias}_std"]
         for suffix in ("mean", "q05", "q50", "q95"):
