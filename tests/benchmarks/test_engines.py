@@ -6,6 +6,7 @@ from benchmarks.engines import _HEAD, ENGINES, _cells, measure
 from releo_jax.inference import fit_lut
 
 
+@pytest.mark.long
 def test_a_row_says_what_an_engine_took_and_how_good_it_is(monkeypatch):
     small = {"entries": 5000, "reference": 0}
     monkeypatch.setitem(ENGINES, "lut", lambda task, key: lambda data: fit_lut(task.model, data, key=key, **small))

@@ -33,6 +33,7 @@ def test_an_own_date_moves_a_series_and_is_not_scored():
     assert band.shape == (3, 40) and (np.diff(band, axis=0) >= 0.0).all()
 
 
+@pytest.mark.long
 @pytest.mark.realdata
 def test_mean_curves_of_the_trials(data_dir):
     """Ten trials with weather; the errors of the curve over growth stages, one trial left out after the other."""

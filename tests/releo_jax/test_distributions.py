@@ -82,7 +82,13 @@ def _all(name, loc, scale, other):
     return found, *slopes(jnp.ones_like(found))
 
 
-@pytest.mark.parametrize("name", ["quantile", "density", "mean", "variance", "entropy", "divergence"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("quantile", "density", "mean", "variance"),
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("entropy", "divergence")),
+    ],
+)
 def test_single_precision_is_as_good_as_double(name):
     q = np.full(LOC.shape, 0.3, np.float32)
     other = np.asarray(TruncatedNormal(LOC, SCALE, low=0.0, high=1.0).icdf(q)) if name == "density" else q

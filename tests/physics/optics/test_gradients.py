@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from physics import broadcast_fields
 from tests.physics.optics.cases import HIGH, LOW, NAMES, REFERENCES, box_records, box_reflectance, canopy, leaf, soil
@@ -97,6 +98,7 @@ def test_single_precision_reverse_mode_equals_double_precision_differences():
     assert (single[cusp][:, :, ANGLES] == 0).any() or not cusp.any()
 
 
+@pytest.mark.long
 def test_slopes_equal_those_of_the_reference_code():
     reference = np.load(REFERENCES / "gradients.npz")
     names = {"n": 0, "cab": 1, "car": 2, "ant": 3, "cbrown": 4, "cw": 5, "cm": 6, "lai": 7, "hspot": 9, "rsoil": 10}

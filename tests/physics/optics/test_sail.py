@@ -91,6 +91,7 @@ def test_equals_the_reference_code(double, tolerance):
                     np.testing.assert_allclose(got, reference[key][row], atol=tolerance, err_msg=f"{name}, row {row}")
 
 
+@pytest.mark.long
 def test_exact_hot_spot_is_close_to_the_classical_scheme():
     """The 20-step scheme is up to 5e-4 off in reflectance, a little more for canopies that are bright edges."""
     with jax.enable_x64(True):

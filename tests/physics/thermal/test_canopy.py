@@ -128,6 +128,7 @@ def test_under_a_low_sun_a_dense_canopy_is_in_the_shade():
     assert found["sunlit_soil"] < 1e-12 and found["sunlit_leaf"] < 0.03 and found["shaded_leaf"] > 0.9
 
 
+@pytest.mark.long
 def test_slopes_in_single_precision_equal_differences_in_double_precision():
     p = points()
 

@@ -140,7 +140,9 @@ def test_doubly_reparameterised_slope_is_that_of_the_bound(bounded, key):
     assert np.median(error) < 0.03 * scale
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=[pytest.mark.long] * (name == "flow")) for name in sorted(FAMILIES)]
+)
 def test_files_give_back_every_family_and_posteriors_answer_everything(family, bounded, intervals, key, tmp_path):
     toy = intervals if family == "truncated_normal" else bounded
     options = SMALL.get(family, {})

@@ -42,6 +42,8 @@ ENGINES = {
     "nuts": functools.partial(fit_nuts, warmup=200, draws=200, chains=2, max_tree_depth=6, reference=40),
     "smc": functools.partial(fit_smc, particles=512, moves=5, reference=40),
 }
+# Chains compile long: other engines are enough for the short suite.
+NAMES = [pytest.param(name, marks=[pytest.mark.long] * (name == "nuts")) for name in ENGINES]
 # Error of the mean, in deviations, and of the deviation, relative: exact but for float32 and for the number of draws.
 TOLERANCE = {"map": (1e-3, None), "laplace": (1e-3, 1e-3), "svi": (0.01, 0.01)}
 SAMPLED = (0.25, 0.25)
@@ -65,7 +67,7 @@ def fitted(linear, scene):
     return functools.cache(lambda name: ENGINES[name](linear.model, scene, key=jax.random.key(3)))
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", NAMES)
 def test_finds_the_exact_posterior_of_a_linear_model(name, fitted, linear, scene):
     mean, covariance = linear.exact(scene["sensor"])
     posterior = fitted(name)
@@ -79,14 +81,14 @@ def test_finds_the_exact_posterior_of_a_linear_model(name, fitted, linear, scene
             assert np.isnan(posterior.std[site]).all()
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", NAMES)
 def test_result_is_a_described_dataset(name, fitted):
     dataset = fitted(name).to_xarray()
     assert set(dataset.dims) == {"pixel"} and dataset.sizes["pixel"] == 40
     assert {"first_mean", "first_std", "first_q05", "misfit_p_value", "domain_p_value", "usable_bands"} <= set(dataset)
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", NAMES)
 def test_file_gives_the_posterior_back(name, fitted, linear, scene, tmp_path):
     posterior = fitted(name)
     save_posterior(posterior, tmp_path / "it.safetensors")
@@ -128,7 +130,7 @@ def test_laws_are_read_with_their_own_model_only(fitted, scene, skewed, tmp_path
         load_posterior(tmp_path / "other.safetensors")
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", NAMES)
 def test_empty_pixel_is_flagged_and_gets_the_prior(name, fitted):
     posterior = fitted(name)
     assert posterior.diagnostics["usable_bands"][39] == 0 and posterior.diagnostics["usable_bands"][38] == 2
@@ -315,6 +317,7 @@ def few(noisy):
     return few, known, fit_laplace(model, few, key=key, reference=0)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:fit_nuts")  # short chains
 def test_joint_chains_agree_with_the_known_noise(noisy, few):
     model, _, true, _ = noisy

@@ -154,6 +154,7 @@ def nothing(radar):
     return dataclasses.replace(radar, mask=np.zeros_like(radar.mask))
 
 
+@pytest.mark.long
 def test_what_a_sensor_did_not_see_is_wider(scene):
     block, radar, truth = scene
     both = retrieved(block, radar)
@@ -168,6 +169,7 @@ def test_what_a_sensor_did_not_see_is_wider(scene):
             assert shown[clear].all() and (np.diff(order[:, shown], axis=0) >= 0).all()
 
 
+@pytest.mark.long
 def test_one_bad_pixel_is_flagged_and_harms_no_other(scene):
     block, radar, _ = scene
     clean = retrieved(block, radar)
@@ -190,6 +192,7 @@ def test_one_bad_pixel_is_flagged_and_harms_no_other(scene):
         np.testing.assert_array_equal(changed[name][others], clean[name][others])
 
 
+@pytest.mark.long
 def test_without_radar_moisture_is_what_darkened_the_soil(scene):
     """Little is known of it: not much less than the prior's deviation is left."""
     block, radar, truth = scene
@@ -204,6 +207,7 @@ def test_without_radar_moisture_is_what_darkened_the_soil(scene):
         load_optical_radar("landsat8")
 
 
+@pytest.mark.long
 def test_the_command_makes_maps_of_both(tmp_path, capsys):
     scene, radar, maps = (str(tmp_path / name) for name in ("scene.nc", "radar.nc", "maps.nc"))
     assert main(["simulate", scene, "--radar", radar, "--size", "24x36", "--seed", "3", "--clouds", "0.3", "-q"]) == 0

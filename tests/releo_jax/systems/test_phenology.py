@@ -94,6 +94,7 @@ def test_intervals_cover_the_dates(inverted):
         assert np.median(upper - lower) < 25.0
 
 
+@pytest.mark.long
 def test_a_pixel_without_data_returns_the_prior_and_nonsense_harms_no_other(inverted):
     truth, draws = inverted
     assert all(np.isfinite(value[:, 2:]).all() for value in draws.values())

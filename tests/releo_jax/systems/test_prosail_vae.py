@@ -93,6 +93,7 @@ def test_intervals_hold_on_simulations():
         assert rmse(truth[alias], retrieved()[f"{alias}_mean"]) < 0.75 * truth[alias].std(), alias
 
 
+@pytest.mark.long
 def test_heads_agree_with_posterior_draws():
     _, values, mask, seen = simulated()
     some = slice(0, 200)
