@@ -1,12 +1,13 @@
 """GP-prior variational autoencoders of pixel series: latents vary smoothly over time, a network decodes them to bands.
 
-    vae = gp_vae(data, latents=4)                                # data: {"s2": Series(...)}
+    vae = gp_vae(data, latents=6)                                # data: {"s2": Series(...)}
     vae = vae.fit(data, key=key, steps=2000)
     weekly = vae(data).predict(jnp.arange(0.0, 365.0, 7.0), key=key)     # mean, deviation and draws of the bands
 
 Every latent is a Gaussian process with a time scale of its own. The encoder looks at each date alone and says what it
 tells of the latents, a value and a variance; dates under clouds tell nothing. The posterior is the process given all of
-that, in closed form, so that dates help each other through the prior and not through the network.
+that, in closed form, so that dates help each other through the prior and not through the network. Training hides dates
+and asks for them (`GPVAE.fit`), from principal components on.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,17 +24,33 @@ from flax import nnx
 from jax import Array
 from jax.typing import ArrayLike
 
-from releo_jax.encoders.pixel import Constant, band_statistics
-from releo_jax.gp import Law, Markov, Matern32, Process, Sites, banded, mean_field
+from releo_jax.gp import Law, Markov, Matern12, Matern32, Process, Sites, banded, mean_field
 from releo_jax.observations import Observations, Series, check_observations
+from releo_jax.systems.gp_vae_network import PARTS, GPNetwork
 from releo_jax.training.loop import adam, train
 
 ProcessOf = Callable[[Array], Process]
 """From time scales `(latent,)` in days to the prior of the latents, of variance one."""
 
 
+_DRAWS = 8  # of the latents, in a step
+_WINDOW = 30.0  # days of a window that training hides
+
+
+def two_speeds(scales: Array) -> Process:
+    """The default prior: a quarter of the variance changes within days, the rest with the scales, by state space.
+
+    Equation:
+        0.25 exp(-lag / 8) + 0.75 (1 + x) exp(-x), x = sqrt(3) lag / scale, lag and scale in days.
+
+    The fast part is what dates have on their own and all bands share: haze, wet soil, the angles of an orbit.
+    """
+    each = jnp.ones_like(scales)
+    return Markov(Matern12(0.25 * each, 8.0 * each) + Matern32(0.75 * each, scales))
+
+
 def smooth(scales: Array) -> Process:
-    """Matérn 3/2, by state space: the default prior."""
+    """Matérn 3/2, by state space."""
     return Markov(Matern32(jnp.ones_like(scales), scales))
 
 
@@ -41,86 +59,13 @@ def independent(scales: Array) -> Process:
     return Markov(Matern32(jnp.ones_like(scales), jnp.full_like(scales, 1e-3)))
 
 
-PARTS = {"sites": 2, "mean_field": 2, "banded": 3}
-"""Guides, and the numbers that their encoder says for each latent of each date."""
-
-_AROUND = 2  # usable dates before and after that the encoder of a guide without sites sees
-
-
-class GPNetwork(nnx.Module):
-    """Everything of a GP-prior autoencoder that has weights.
-
-    Args:
-        record: example series, for the fixed means and deviations of the bands.
-        guide: see `gp_vae`.
-        latents: number of processes.
-        scales: first guess of their time scales, days, `(latent,)`.
-        width: units of the two hidden layers of encoder and decoder.
-        rngs: random streams of the initial weights.
-    """
-
-    def __init__(self, record: Series, *, guide: str, latents: int, scales: Array, width: int, rngs: nnx.Rngs) -> None:
-        bands = record.values.shape[-1]
-        self.parts, self.around = PARTS[guide], 0 if guide == "sites" else _AROUND
-        inputs = 2 * bands + 2 * self.around * (2 * bands + 1)
-        mean, deviation = band_statistics(record.values, record.mask)
-        self.mean, self.deviation = Constant(mean), Constant(deviation)
-        self.encoder = nnx.List(
-            [nnx.Linear(i, o, rngs=rngs) for i, o in ((inputs, width), (width, width), (width, self.parts * latents))]
-        )
-        self.decoder = nnx.List(
-            [nnx.Linear(i, o, rngs=rngs) for i, o in ((latents, width), (width, width), (width, bands))]
-        )
-        self.log_scales = nnx.Param(jnp.log(scales))
-        self.log_noise = nnx.Param(jnp.full(bands, -1.5))  # of the standardised bands
-
-    def encode(self, record: Series) -> list[Array]:
-        """What each date tells of each latent: as many numbers as the guide has parts, `(pixel, latent, date)` each."""
-        bands = jnp.where(record.mask, (record.values - self.mean[...]) / self.deviation[...], 0.0)
-        inputs = jnp.concatenate([bands, record.mask.astype(bands.dtype)], -1)
-        if self.around:
-            inputs = _with_neighbours(inputs, record, self.around)
-        return jnp.split(jnp.moveaxis(_layers(self.encoder, inputs), -1, 1), self.parts, 1)
-
-    def decode(self, latents: Array) -> tuple[Array, Array]:
-        """Bands `(..., band)` of latents `(..., latent)`, and the deviation of their noise `(band,)`."""
-        bands = self.mean[...] + self.deviation[...] * _layers(self.decoder, latents)
-        return bands, self.deviation[...] * jnp.exp(self.log_noise[...])
-
-
-def _layers(layers: Any, x: Array) -> Array:
-    for layer in layers[:-1]:
-        x = jax.nn.gelu(layer(x))
-    return jnp.asarray(layers[-1](x))
-
-
-def _with_neighbours(inputs: Array, record: Series, number: int) -> Array:
-    """Inputs `(pixel, date, input)` beside those of the usable dates before and after, and the days in between."""
-    seen = record.mask.any(-1)
-    # Usable dates side by side; what lies beyond their ends is masked, with no days in between.
-    order = jnp.argsort(~seen, axis=1, stable=True)
-    every = jnp.concatenate([inputs, record.time[..., None]], -1)
-    every = jnp.take_along_axis(jnp.where(seen[..., None], every, 0.0), order[..., None], 1)
-    there = jnp.take_along_axis(seen, order, 1)
-    parts = [every[..., :-1]]
-    for step in (*range(-number, 0), *range(1, number + 1)):
-        index = jnp.arange(seen.shape[1]) + step
-        inside = (index >= 0) & (index < seen.shape[1])
-        index = jnp.clip(index, 0, seen.shape[1] - 1)
-        known = there & there[:, index] & inside
-        other = jnp.where(known[..., None], every[:, index], 0.0)
-        days = jnp.where(known, jnp.abs(other[..., -1] - every[..., -1]), 0.0)
-        parts += [other[..., :-1], jnp.log1p(days)[..., None]]
-    return jnp.take_along_axis(jnp.concatenate(parts, -1), jnp.argsort(order, axis=1)[..., None], 1)
-
-
 class Prediction(NamedTuple):
     """Of the bands at days.
 
     Attributes:
         mean, deviation: of a measurement, noise included, `(pixel, date, band)`.
         draws: of what is measured without noise, `(draw, pixel, date, band)`.
-        noise: deviation of the noise `(band,)`.
+        noise: deviation of the noise of each draw, `(draw, pixel, date, band)`.
     """
 
     mean: Array
@@ -166,7 +111,7 @@ class GPPosterior:
         standard = jax.random.normal(key, (draws, *marginals.mean.shape), marginals.mean.dtype)
         latents = marginals.mean + jnp.sqrt(jnp.maximum(marginals.variance, 0.0)) * standard
         bands, noise = self.network.decode(jnp.moveaxis(latents, 2, -1))
-        return Prediction(bands.mean(0), jnp.sqrt(bands.var(0) + noise**2), bands, noise)
+        return Prediction(bands.mean(0), jnp.sqrt(bands.var(0) + (noise**2).mean(0)), bands, noise)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -209,7 +154,7 @@ class GPVAE:
         """Evidence lower bound of each pixel `(pixel,)`, the expectation over the latents by draws.
 
         Equation:
-            sum over dates and usable bands of E_q log N(x | decoder(z), noise²) - KL(q || prior), q as the guide says.
+            sum over dates and usable bands of E_q log N(x | bands(z), noise(z)²) - KL(q || prior), q as the guide says.
         """
         network, record = self.network(parameters), self._series(data)
         posterior = self._law(network, record)
@@ -227,9 +172,15 @@ class GPVAE:
         steps: int = 2000,
         batch: int = 128,
         learning_rate: float = 3e-3,
+        hidden: float = 0.3,
         progress: bool = False,
     ) -> GPVAE:
-        """Trains it on series by the evidence lower bound, from where it stands.
+        """Trains it on series, from where it stands, to tell dates that are hidden from the encoder.
+
+        Each step hides others: a share of the dates, and in some pixels a whole month besides. The loss is the mean
+        negative log density of their bands, each on its own, as `Prediction.log_density` says it of a few draws. The
+        evidence lower bound asks only for dates that the encoder sees; where bands are many and pixels few, it comes
+        to trust them too much.
 
         Args:
             data: series; masked dates and bands are not asked for.
@@ -237,21 +188,34 @@ class GPVAE:
             steps: of the optimiser.
             batch: pixels of a step.
             learning_rate: at its peak.
+            hidden: share of the dates that a step hides; 0 trains by the evidence lower bound instead.
             progress: show a bar.
 
         Returns:
             A new autoencoder.
+
+        Raises:
+            ValueError: the share is not one.
         """
+        if not 0.0 <= hidden < 1.0:
+            raise ValueError(f"fit: expected a share of hidden dates of 0 or more and below 1, got {hidden}")
         record = self._series(data)
         pixels = record.values.shape[0]
         size = min(batch, pixels)
         rate = jnp.maximum(record.mask.sum() / pixels, 1.0)
 
         def loss(parameters: Any, key: Array, record: Series) -> Array:
-            pick, draw = jax.random.split(key)
+            pick, draw, hide = jax.random.split(key, 3)
             chosen = jax.random.randint(pick, (size,), 0, pixels)
-            part = {self.record: jax.tree.map(lambda leaf: leaf[chosen], record)}
-            return -self.elbo(part, key=draw, parameters=parameters).mean() / rate
+            part = jax.tree.map(lambda leaf: leaf[chosen], record)
+            if not hidden:
+                return -self.elbo({self.record: part}, key=draw, parameters=parameters).mean() / rate
+            gone = _hidden(part, hidden, hide)[..., None]
+            network = self.network(parameters)
+            law = self._law(network, eqx.tree_at(lambda series: series.mask, part, part.mask & ~gone))
+            told = GPPosterior(network, law).predict(key=draw, draws=_DRAWS)
+            density = jnp.where(part.mask & gone, told.log_density(part.values), 0.0)
+            return -density.sum((-1, -2)).mean() / (hidden * rate)
 
         trained = train(
             loss,
@@ -261,17 +225,15 @@ class GPVAE:
             steps=steps,
             optimiser=adam(steps, learning_rate=learning_rate, warmup=0.1),
             progress=progress,
-            description="elbo",
+            description="gp_vae",
         )
         return dataclasses.replace(self, parameters=trained.parameters, history=(*self.history, trained.history))
 
     def _law(self, network: GPNetwork, record: Series) -> Law:
         prior = self.process(jnp.exp(network.log_scales[...]))
-        value, certainty, *coupling = network.encode(record)
+        value, variance, *coupling = network.encode(record)
         seen = jnp.broadcast_to(record.mask.any(-1)[:, None], value.shape)
         time = jnp.broadcast_to(jax.lax.cummax(record.time, axis=1)[:, None], value.shape)
-        # As certain as a hundredth of the prior's variance after one date, at most.
-        variance = 1e-2 + jax.nn.softplus(certainty)
         if self.guide == "sites":
             return prior.condition(Sites(time, value, variance, seen))
         if self.guide == "mean_field":
@@ -297,13 +259,25 @@ class GPVAE:
         return record
 
 
+def _hidden(record: Series, share: float, key: Array) -> Array:
+    """Dates to hide `(pixel, date)`: each with a chance, and in some pixels those of a window of days besides."""
+    each, where, which = jax.random.split(key, 3)
+    pixels, dates = record.time.shape
+    seen = record.mask.any(-1)
+    last = jnp.where(seen, record.time, record.time[:, :1]).max(1, keepdims=True)
+    begin = record.time[:, :1] + jax.random.uniform(where, (pixels, 1)) * (last - record.time[:, :1]) - 0.5 * _WINDOW
+    within = (record.time >= begin) & (record.time < begin + _WINDOW)
+    within = within & (jax.random.uniform(which, (pixels, 1)) < share)
+    return seen & (within | (jax.random.uniform(each, (pixels, dates)) < share))
+
+
 def gp_vae(
     data: Observations,
     *,
     record: str = "s2",
-    latents: int = 4,
-    scales: tuple[float, float] = (15.0, 120.0),
-    process: ProcessOf = smooth,
+    latents: int = 6,
+    scales: tuple[float, float] = (30.0, 300.0),
+    process: ProcessOf = two_speeds,
     guide: str = "sites",
     width: int = 64,
     seed: int = 0,
@@ -311,12 +285,14 @@ def gp_vae(
     """An untrained GP-prior autoencoder.
 
     Args:
-        data: examples of the series, for the means and deviations of the bands; dates rise, padded ones come last.
+        data: examples of the series, for the means, deviations and principal components of the bands; dates rise,
+            padded ones come last.
         record: name of the record.
         latents: number of processes.
-        scales: shortest and longest first guess of their time scales, days; they are learned.
-        process: from the scales to the prior: `smooth`, `independent`, or a function that returns `Exact`, `Sparse` or
-            `Nearest` with any kernel.
+        scales: shortest and longest first guess of their time scales, days, the longest for the first component; they
+            are learned.
+        process: from the scales to the prior: `two_speeds`, `smooth`, `independent`, or a function that returns
+            `Exact`, `Sparse` or `Nearest` with any kernel.
         guide: of the posterior. "sites": the process given what the encoder says of each date. For comparison, laws
             that the encoder says outright, seeing two dates before and after as well, at the cost of the third power
             of the number of dates: "mean_field", in which dates are independent, and "banded", in which each depends
@@ -338,7 +314,7 @@ def gp_vae(
         raise ValueError(f"gp_vae: expected a latent at least and rising scales above 0, got {latents} and {scales}")
     if guide not in PARTS:
         raise ValueError(f"gp_vae: expected a guide of {sorted(PARTS)}, got {guide!r}")
-    guess = jnp.geomspace(*scales, latents)
+    guess = jnp.geomspace(*scales[::-1], latents)
     network = GPNetwork(example, guide=guide, latents=latents, scales=guess, width=width, rngs=nnx.Rngs(seed))
     graph, parameters, constants = nnx.split(network, nnx.Param, ...)  # type: ignore[misc]
     return GPVAE(process, guide, record, graph, parameters, constants)
