@@ -31,7 +31,7 @@ class Settings(NamedTuple):
     latents: int = 6
     width: int = 64
     scales: tuple[float, float] = (30.0, 300.0)
-    learning_rate: float = 3e-3
+    learning_rate: float = 8e-3
     hidden: float = 0.3
 
 

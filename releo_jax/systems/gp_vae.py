@@ -171,7 +171,7 @@ class GPVAE:
         key: Array,
         steps: int = 2000,
         batch: int = 128,
-        learning_rate: float = 3e-3,
+        learning_rate: float = 8e-3,
         hidden: float = 0.3,
         progress: bool = False,
     ) -> GPVAE:
