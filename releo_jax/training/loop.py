@@ -91,6 +91,8 @@ def train(
     if steps < 1:
         raise ValueError(f"expected at least one step, got {steps}")
     patience = min(_PATIENCE, steps)
+    # Updates make weak types strong, and what has changed its type is compiled again.
+    parameters = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.asarray(leaf).dtype), parameters)
     optimiser = optax.apply_if_finite(adam(steps) if optimiser is None else optimiser, patience)
 
     @jax.jit

@@ -54,3 +54,15 @@ def test_many_in_a_row_end_it_and_name_the_first(start, steps, block, named):
 
     with pytest.raises(FloatingPointError, match=named):
         train(loss, jnp.float32(start), key=jax.random.key(0), steps=steps, block=block, optimiser=optax.sgd(1.0))
+
+
+def test_a_loss_is_traced_once():
+    traced = []
+
+    def loss(parameters, key, data):
+        traced.append(parameters)
+        return sum((leaf**2).sum() for leaf in jax.tree.leaves(parameters))
+
+    # Python numbers and `jnp.full` of them have weak types, which the first update makes strong.
+    train(loss, {"one": jnp.full(3, -1.5), "other": 2.0}, key=jax.random.key(0), steps=3)
+    assert len(traced) == 1
