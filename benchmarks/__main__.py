@@ -22,6 +22,8 @@ BENCHMARKS = {
     "time_seasons": "seasons by Pheno-VAE, the No-U-Turn sampler and least squares",
     "time_gaps": "filling of gaps in satellite series, one date left out at a time",
     "time_autoencoders": "GP-prior autoencoders on hidden dates and months of series, beside other methods",
+    "time_images": "GP-prior autoencoders on hidden frames of moving images, for 100 to 10 000 frames",
+    "time_classes": "crops from frozen latents of autoencoders of series, beside the series",
     "time_leaf_area": "leaf area on any day of a season, simulated and on measured plots",
     "crop": "SAFY beside loops over days",
     "microwave_peers": "rates of the microwave models beside other codes",
