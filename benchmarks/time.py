@@ -22,6 +22,8 @@ PARTS: dict[str, Commands] = {
     "costs": [["time_costs"]],
     "gaps": [["time_gaps"]],
     "autoencoders": [["time_autoencoders", "--case", case] for case in ("simulated", "measured")],
+    "images": [["time_images"]],
+    "classes": [["time_classes"]],
     "leaf_area": [["time_leaf_area"]],
     "seasons": [["time_seasons"]],
 }
