@@ -172,7 +172,14 @@ def simulated(retrieval: TemporalRetrieval, sites: DateSites, number: int, seed:
 
 
 def measured(retrieval: TemporalRetrieval, sites: dict[str, DateSites], plots: Plots) -> dict[str, Any]:
-    """Scores on the measured plots by site."""
+    """Scores on the measured plots by site, and of all together."""
+    strata = {
+        "all": np.ones(plots.truth.size, bool),
+        "within 5 days": plots.nearest <= 5,
+        f"gaps > {_FAR} days": plots.nearest > _FAR,
+    }
+    draws: dict[str, list[np.ndarray]] = {}
+    rows: list[np.ndarray] = []
     found = {}
     for site, alias in _SITES.items():
         mine = np.flatnonzero(plots.site == site)
@@ -180,14 +187,16 @@ def measured(retrieval: TemporalRetrieval, sites: dict[str, DateSites], plots: P
         laws = laws_on(record, alias, np.zeros((mine.size, 1)), retrieval, sites[alias])
         laws = {name: Law(law.draws[:, 0]) for name, law in laws.items()}
         laws = {"SL2P, straight lines": Law(plots.published[mine, None])} | laws
-        far = plots.nearest[mine] > _FAR
-        strata = {
-            "all": np.ones(mine.size, bool),
-            "within 5 days": plots.nearest[mine] <= 5,
-            f"gaps > {_FAR} days": far,
-        }
-        found[site] = scores(plots.truth[mine], laws, strata, plots.field[mine])
+        chosen = {name: stratum[mine] for name, stratum in strata.items()}
+        found[site] = scores(plots.truth[mine], laws, chosen, plots.field[mine])
         found[site]["dates"] = {"median": float(np.median(np.asarray(record.mask.any(-1)).sum(1)))}
+        rows.append(mine)
+        for name, law in laws.items():
+            draws.setdefault(name, []).append(law.draws)
+    every = np.concatenate(rows)
+    pooled = {name: Law(np.concatenate(parts)) for name, parts in draws.items()}
+    chosen = {name: stratum[every] for name, stratum in strata.items()}
+    found["France and Spain"] = scores(plots.truth[every], pooled, chosen, plots.field[every])
     return found
 
 

@@ -8,8 +8,8 @@ The decoder is the model of `releo_jax.systems.seasonal`. Each variable is a Gau
 its normal score, u = Phi^-1(F(x)) with F its prior, so that without dates the posterior is that prior. A network looks
 at every date beside all others of the series and says what it tells of each variable: a value, the variance of an error
 of its own, and the loading of an error that all dates share, for a wrong clumping is wrong all season. The posterior is
-the process given that, in closed form, on any day. It is trained on simulations alone by the likelihood of the
-simulated course, in closed form too (`python -m releo_jax.systems.train --method temporal`).
+the process given that, in closed form, on any day. It is trained on simulations alone by the density of the truth on
+each day, in closed form too (`python -m releo_jax.systems.train --method temporal`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from jax.typing import ArrayLike
 from physics import SunView
 from releo_jax.encoders.pixel import Constant
 from releo_jax.gp import Markov, Matern12, Matern32, Process, Sites
-from releo_jax.gp.shared import SharedPosterior, condition_shared, log_likelihood_shared
+from releo_jax.gp.shared import SharedPosterior, condition_shared
 from releo_jax.inference import storage
 from releo_jax.observations import Series
 from releo_jax.systems.domain import Domain, log_reflectance
@@ -208,22 +208,19 @@ class SeasonNetwork(nnx.Module):
 
 
 def log_density(network: SeasonNetwork, record: Series, scores: Array) -> Array:
-    """Log density of a known course of the scores under the posterior, `(pixel, variable)`.
+    """Log density of known scores under the posterior of each day, summed over the days, `(pixel, variable)`.
+
+    Days by themselves and not the course as a whole: what is told are days, and where the errors of dates are related
+    in other ways than by one error that all share, as those of the model are, the most likely course has days that are
+    too certain.
 
     Args:
         network: that says what the dates tell.
         record: series; masked dates tell nothing, and their truth is asked for all the same.
         scores: true ones `(pixel, variable, date)`.
-
-    Equation:
-        log p(u) + log p(sites | u) - log p(sites), the first under the process before it has seen anything.
     """
-    sites, loading = network(record)
-    process = network.process()
-    before = process.log_prob(Sites(sites.time, scores, _NUGGET))
-    return (
-        before + log_likelihood_shared(sites, loading, scores) - condition_shared(process, sites, loading).log_evidence
-    )
+    told = condition_shared(network.process(), *network(record)).at()
+    return jax.scipy.stats.norm.logpdf(scores, told.mean, jnp.sqrt(told.variance + _NUGGET)).sum(-1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
