@@ -217,3 +217,14 @@ def test_sorting():
     np.testing.assert_array_equal(sites.value, [[10.0, 30.0, 0.0]])
     np.testing.assert_array_equal(sites.mask, [[True, True, False]])
     np.testing.assert_array_equal(sites.time, [[1.0, 3.0, 3.0]])
+
+
+def test_long_series_are_exact_pixel_by_pixel():
+    rng = np.random.default_rng(5)
+    time = np.cumsum(rng.uniform(0.5, 3.0, (3, 120)), -1).astype(np.float32)
+    sites = Sites(time, rng.normal(size=time.shape).astype(np.float32), 0.1, rng.random(time.shape) < 0.7)
+    kernel = Matern32(jnp.asarray([0.5, 1.0, 2.0]), jnp.asarray([10.0, 20.0, 40.0]))
+    exact, fast = Exact(kernel).condition(sites), Markov(kernel).condition(sites)
+    np.testing.assert_allclose(exact.log_evidence, fast.log_evidence, rtol=1e-4)
+    for one, other in zip(exact.at(), fast.at(), strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-4)
