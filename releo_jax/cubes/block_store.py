@@ -71,11 +71,13 @@ class BlockStore:
         if fcntl is not None:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except BlockingIOError as error:
                 self._lock.close()
                 raise ReleoError(
                     f"{self.output}: another run is making this map; wait for it, or choose another name"
                 ) from error
+            except OSError:
+                _log.warning("%s: this file system knows no locks; start no second run for this map", self.output)
         with writing(self.output):
             self._clean()
         return self

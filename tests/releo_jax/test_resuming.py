@@ -1,5 +1,6 @@
 """Runs that are killed and go on: the same bytes as a run that was not, nothing computed twice, nothing left behind."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -120,6 +121,15 @@ def test_two_runs_do_not_make_one_map(tmp_path):
             _invert(tmp_path / "map.nc", resume=REQUEST)
         np.testing.assert_array_equal(store.read(Window(0, 0, 0, 1, 2))["a"], [0.0, 1.0])
     assert not os.listdir(tmp_path)
+
+
+def test_without_locks_it_runs_and_says_so(tmp_path, monkeypatch, caplog):
+    def no_locks(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("releo_jax.cubes.block_store.fcntl.flock", no_locks)
+    _invert(tmp_path / "map.nc", resume=REQUEST)
+    assert "knows no locks" in caplog.text and os.listdir(tmp_path) == ["map.nc"]
 
 
 def test_only_what_killed_runs_left_is_removed(tmp_path):
