@@ -27,9 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _quieten()
         status = app(words or ["--help"], prog_name=PROGRAM, standalone_mode=False)
         # Typer answers Ctrl-C with this status.
-        return _interrupted() if status == 130 else int(status or 0)
+        return _interrupted(words) if status == 130 else int(status or 0)
     except KeyboardInterrupt:
-        return _interrupted()
+        return _interrupted(words)
     except BrokenPipeError:
         # The reader of the output (`| head`) has gone. Python would complain once more when it closes it.
         sys.stdout = None  # type: ignore[assignment]
@@ -50,8 +50,9 @@ def _quieten() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def _interrupted() -> int:
-    _say("interrupted; nothing was written")
+def _interrupted(words: Sequence[str]) -> int:
+    kept = "finished blocks are kept: give the same command again to go on" if "--resume" in words else None
+    _say(f"interrupted; {kept or 'nothing was written'}")
     return 130
 
 

@@ -168,6 +168,20 @@ def test_a_run_that_is_stopped_leaves_no_output(scenes, tmp_path, capsys, monkey
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_that_is_stopped_says_that_it_can_go_on(scenes, tmp_path, capsys, monkeypatch):
+    words = "invert", scenes / "scene.nc", "-o", tmp_path / "out.tif", "--quiet", "--resume"
+    with monkeypatch.context() as patch:
+
+        def stop(*_, **__):
+            raise KeyboardInterrupt
+
+        patch.setattr(maps.BlockWriter, "write", stop)
+        assert "finished blocks are kept" in refused(capsys, *words, status=130)
+    assert [entry.name for entry in tmp_path.iterdir()] == [".out.tif.blocks"]
+    assert main([str(word) for word in words]) == 0
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.tif"]
+
+
 def test_an_output_that_is_there_is_kept(scenes, tmp_path, capsys):
     (tmp_path / "out.nc").write_text("precious")
     assert "--overwrite" in refused(capsys, "invert", scenes / "scene.nc", "-o", tmp_path / "out.nc")
