@@ -16,9 +16,6 @@ from releo_jax.gp.kernels import Kernel
 from releo_jax.gp.process import Posterior, Process
 from releo_jax.gp.sites import Marginals, Sites
 
-_SMALL = 100
-"""Side of matrices that are factored side by side; of larger ones the factors cost more than what is saved so."""
-
 
 class Exact(Process):
     """A Gaussian process by the Cholesky factor of the covariance of its dates: the reference, and for short series.
@@ -65,8 +62,7 @@ def _condition(kernel: Kernel, sites: Sites) -> tuple[Array, Array, Array]:
         pivots = jnp.log(jnp.diagonal(root)).sum()
         return -0.5 * ((whitened**2).sum() + math.log(2.0 * math.pi) * mask.sum()) - pivots, root, whitened
 
-    sites = with_outputs(sites)
-    found: tuple[Array, Array, Array] = one_by_one(pixel, kernel, sites, together=_few(sites.value))
+    found: tuple[Array, Array, Array] = one_by_one(pixel, kernel, with_outputs(sites), together=False)
     return found
 
 
@@ -84,7 +80,7 @@ def _at(posterior: ExactPosterior, time: Array) -> Marginals:
     wanted = jnp.broadcast_to(time, (*sites.time.shape[:-1], time.shape[-1]))
     given = (with_outputs(sites), posterior.root, posterior.whitened, wanted)
     kernel, batch = posterior.process.kernel, sites.time.shape[:-1]
-    return without_outputs(one_by_one(pixel, kernel, given, batch=batch, together=_few(given[0].value)), kernel)
+    return without_outputs(one_by_one(pixel, kernel, given, batch=batch, together=False), kernel)
 
 
 @eqx.filter_jit
@@ -96,11 +92,6 @@ def _sample(kernel: Kernel, key: Array, time: Array, sample_shape: tuple[int, ..
     def pixel(kernel: Kernel, time: Array) -> Array:
         return singular_root(flat(kernel, time, time))
 
-    root = one_by_one(pixel, kernel, time.astype(dtype), batch=time.shape[:-1], together=number <= _SMALL)
+    root = one_by_one(pixel, kernel, time.astype(dtype), batch=time.shape[:-1], together=False)
     drawn = jnp.einsum("...ij,...j->...i", root, noise, precision="highest")
     return drawn if kernel.outputs is None else drawn.reshape(*drawn.shape[:-1], time.shape[-1], kernel.outputs)
-
-
-def _few(values: Array) -> bool:
-    """Whether a pixel has few values `(*batch, date, output)`."""
-    return values.shape[-2] * values.shape[-1] <= _SMALL
