@@ -12,12 +12,11 @@ memory does not grow with the image (`releo_jax.blockwise`).
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 import time
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ from releo_jax.cubes.tables import read_table, with_radar_columns
 from releo_jax.cubes.writing import write_table
 from releo_jax.errors import ReleoError
 from releo_jax.results import Progress, Report, check_request, output_keys, provenance
+from releo_jax.resuming import made, resumed
 from releo_jax.seasons import SeasonStream, step_of
 from releo_jax.systems import Retrieval
 from releo_jax.systems.temporal import TemporalRetrieval, load_temporal
@@ -180,9 +180,9 @@ def invert_cube(
     with contextlib.ExitStack() as stack:
         store = None
         if resume is not None:
-            store = stack.enter_context(BlockStore(output, {**resume, **_made(stream, template)}))
+            store = stack.enter_context(BlockStore(output, {**resume, **made(stream, template)}))
         writer = stack.enter_context(BlockWriter(output, template, stream.layers))
-        with contextlib.closing(_resumed(stream, store)) as results, worker("releo-write") as pool:
+        with contextlib.closing(resumed(stream, store)) as results, worker("releo-write") as pool:
             pending: deque[Future[None]] = deque()
             for window, values in results:
                 pending.append(pool.submit(write, writer, window, values))
@@ -195,36 +195,6 @@ def invert_cube(
     report.writing += end - streamed
     report.elapsed = end - start
     return report
-
-
-def _made(stream: Stream | SeasonStream, template: xr.Dataset) -> dict[str, Any]:
-    """What the kept blocks of a map have to be of, beside its input."""
-    grid = {name: hashlib.sha256(template[name].values.tobytes()).hexdigest() for name in ("time", "y", "x")}
-    return {"attributes": template.attrs, "grid": grid, "layers": list(stream.layers), "blocks": stream.windows}
-
-
-def _resumed(
-    stream: Stream | SeasonStream, store: BlockStore | None
-) -> Generator[tuple[Window, Mapping[str, np.ndarray]], None, None]:
-    """All blocks in their order: those that are kept from the store, the others as they are retrieved, then kept."""
-    if store is None:
-        yield from stream.results()
-        return
-    kept = {window for window in stream.windows if store.holds(window)}
-    with contextlib.closing(stream.results([window for window in stream.windows if window not in kept])) as fresh:
-        for window in stream.windows:
-            values = store.read(window) if window in kept else None
-            if values is not None:
-                stream.take(values)
-                yield window, values
-                continue
-            if window in kept:  # damaged
-                with contextlib.closing(stream.results([window])) as again:
-                    found = next(again)[1]
-            else:
-                found = next(fresh)[1]
-            store.write(window, found)
-            yield window, found
 
 
 def predict_table(

@@ -1,0 +1,46 @@
+"""Maps that go on where a run was killed: the blocks of a stream, kept in a store as they are retrieved."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Generator, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from releo_jax.blockwise import Stream
+from releo_jax.cubes.block_store import BlockStore
+from releo_jax.cubes.blocks import Window
+from releo_jax.seasons import SeasonStream
+
+
+def made(stream: Stream | SeasonStream, template: xr.Dataset) -> dict[str, Any]:
+    """What the kept blocks of a map have to be of, beside its input."""
+    grid = {name: hashlib.sha256(template[name].values.tobytes()).hexdigest() for name in ("time", "y", "x")}
+    return {"attributes": template.attrs, "grid": grid, "layers": list(stream.layers), "blocks": stream.windows}
+
+
+def resumed(
+    stream: Stream | SeasonStream, store: BlockStore | None
+) -> Generator[tuple[Window, Mapping[str, np.ndarray]], None, None]:
+    """All blocks in their order: those that are kept from the store, the others as they are retrieved, then kept."""
+    if store is None:
+        yield from stream.results()
+        return
+    kept = {window for window in stream.windows if store.holds(window)}
+    with contextlib.closing(stream.results([window for window in stream.windows if window not in kept])) as fresh:
+        for window in stream.windows:
+            values = store.read(window) if window in kept else None
+            if values is not None:
+                stream.take(values)
+                yield window, values
+                continue
+            if window in kept:  # damaged
+                with contextlib.closing(stream.results([window])) as again:
+                    found = next(again)[1]
+            else:
+                found = next(fresh)[1]
+            store.write(window, found)
+            yield window, found
