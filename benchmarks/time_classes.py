@@ -167,7 +167,8 @@ def compare(name: str, given: Labelled, *, settings: Settings | None = None, see
         seed=seed,
     )
     key, (steps, batch) = jax.random.key(seed), (settings.steps, settings.batch)
-    vae = vae.fit(data, key=key, steps=steps, batch=batch, learning_rate=settings.learning_rate)
+    rate = settings.learning_rate
+    vae = vae.fit(data, key=key, steps=steps, batch=batch, learning_rate=rate, hidden=method.hidden)
     middle = time.process_time()
     latents = np.asarray(vae({"s2": every}).latents.at().mean)
     end = time.process_time()

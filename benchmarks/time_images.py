@@ -56,11 +56,13 @@ class Method(NamedTuple):
         process: the prior over days that begin at 0, from the last of them.
         guide: see `gp_vae`.
         cubic: its cost is the third power of the number of frames.
+        hidden: share of the frames that training hides.
     """
 
     process: Callable[[float], ProcessOf]
     guide: str = "sites"
     cubic: bool = False
+    hidden: float = 0.3
 
 
 def _kernel(scales: Array) -> Matern32:
@@ -79,7 +81,8 @@ METHODS: dict[str, Method] = {
     "nearest frames": Method(lambda last: lambda scales: Nearest(_kernel(scales), _NEIGHBOURS)),
     "banded guide": Method(lambda last: smooth, "banded", cubic=True),
     "mean-field guide": Method(lambda last: smooth, "mean_field", cubic=True),
-    "frames on their own": Method(lambda last: independent),
+    # Nothing ties a frame that is hidden to the others: there is nothing to learn from it.
+    "frames on their own": Method(lambda last: independent, hidden=0.0),
 }
 LINES = "frames on their own, lines between"
 """Of the last method's latents."""
@@ -98,7 +101,8 @@ def trained(method: Method, videos: Videos, settings: Settings, seed: int) -> GP
         seed=seed,
     )
     key, (steps, batch) = jax.random.key(seed), (settings.steps, settings.batch)
-    return vae.fit(data, key=key, steps=steps, batch=batch, learning_rate=settings.learning_rate)
+    rate = settings.learning_rate
+    return vae.fit(data, key=key, steps=steps, batch=batch, learning_rate=rate, hidden=method.hidden)
 
 
 Told = Callable[[GPVAE, Videos], tuple[np.ndarray, np.ndarray]]
