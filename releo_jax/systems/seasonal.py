@@ -57,10 +57,8 @@ ERROR_SCALE = 90.0
 """Days over which lasting errors of reflectance forget: rows, leaf clumps and neighbours change with a crop."""
 
 LASTING = (0.2, 0.95)
-"""Share of the variance of those errors that lasts, of one series or another.
-
-Dates less than six days apart differ, in the products of two processors, by 6 to 30 and by 30 to 100 % of the variance
-that errors of single dates have here (medians over clear pairs; no field measurement takes part)."""
+"""Share of the variance of those errors that lasts, of one series or another: wide, for it is not the same in the
+products of different processors (docs/time.md)."""
 
 _RecordType = TypeVar("_RecordType", bound=Record)
 

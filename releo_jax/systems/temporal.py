@@ -7,7 +7,7 @@
 The decoder is the model of `releo_jax.systems.seasonal`. Each variable is a Gaussian process over time on the line of
 its normal score, u = Phi^-1(F(x)) with F its prior, so that without dates the posterior is that prior. A network looks
 at every date beside all others of the series and says what it tells of each variable: a value, the variance of an error
-of its own, and the loading of an error that all dates share, for a wrong clumping is wrong all season. The posterior is
+of its own, and the loading of an error that all dates share, for a wrong soil is wrong all season. The posterior is
 the process given that, in closed form, on any day. It is trained on simulations alone by the density of the truth on
 each day, in closed form too (`python -m releo_jax.systems.train --method temporal`).
 """
