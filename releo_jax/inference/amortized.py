@@ -27,7 +27,7 @@ from releo_jax.inference.objectives import OBJECTIVES, Objective, Source
 from releo_jax.inference.posterior import Deferred, GuidePosterior, quantile_name
 from releo_jax.inference.structure import Model, Structure, read_structure
 from releo_jax.observations import Observations, check_observations
-from releo_jax.training.loop import adam, train
+from releo_jax.training.loop import Loop, adam, train
 
 _REFERENCE = 512  # simulated pixels that calibrate the misfit
 
@@ -86,7 +86,7 @@ class AmortizedPosterior:
         clip: float = 1.0,
         optimiser: optax.GradientTransformation | None = None,
         average: float | None = None,
-        block: int = 20,
+        loop: Loop | None = None,
         progress: bool = False,
         **options: Any,
     ) -> AmortizedPosterior:
@@ -102,7 +102,7 @@ class AmortizedPosterior:
             learning_rate, weight_decay, clip: of the default optimiser, see `releo_jax.training.loop.adam`.
             optimiser: instead of the default.
             average: decay of a running average of the weights; None for none.
-            block: steps between two looks at the loss.
+            loop: devices, checkpoints, metrics, early end, see `releo_jax.training.Loop`; its parts share the batch.
             progress: show a bar.
             **options: fields of the objective, e.g. `n_simulations=300_000`, `particles=8`, `n_total=N`.
 
@@ -110,7 +110,8 @@ class AmortizedPosterior:
             A new amortised posterior.
 
         Raises:
-            ValueError: unknown objective or options, or a source that the objective cannot use.
+            ValueError: unknown objective or options, a source that the objective cannot use, or a batch that the
+                parts of a step do not share evenly.
             FloatingPointError: five steps one after the other had no finite loss and gradient; one is left out.
         """
         if isinstance(objective, str):
@@ -122,7 +123,8 @@ class AmortizedPosterior:
                 raise ValueError(f"expected options inside the objective, got {sorted(options)} beside it")
             chosen = objective
         key_prepare, key_train = jax.random.split(key)
-        loss, data = chosen.prepare(self, source, key=key_prepare, batch=batch)
+        loop = Loop() if loop is None else loop
+        loss, data = chosen.prepare(self, source, key=key_prepare, batch=loop.share(batch))
         if optimiser is None:
             optimiser = adam(steps, learning_rate=learning_rate, weight_decay=weight_decay, clip=clip)
         trained = train(
@@ -133,7 +135,7 @@ class AmortizedPosterior:
             steps=steps,
             optimiser=optimiser,
             average=average,
-            block=block,
+            loop=loop,
             progress=progress,
             description=objective if isinstance(objective, str) else type(objective).__name__,
         )

@@ -23,7 +23,7 @@ from releo_jax.inference.families import LogitNormal
 from releo_jax.inference.laws import NormalMarginal
 from releo_jax.inference.objectives import Source
 from releo_jax.inference.structure import Site, simulate
-from releo_jax.training.loop import adam, train
+from releo_jax.training.loop import Loop, adam, train
 
 Quantities = Callable[[Mapping[str, Array], Any], Mapping[str, Array]]
 """From sites `(pixel, ...)` and observations to derived quantities `(pixel,)` by name."""
@@ -113,6 +113,7 @@ def distil(
     batch: int = 1024,
     learning_rate: float = 2e-3,
     width: int = 64,
+    loop: Loop | None = None,
     progress: bool = False,
 ) -> Distilled:
     """Learns the marginal posteriors of derived quantities from simulations; the encoder stays as it is.
@@ -125,6 +126,7 @@ def distil(
         key: random key.
         steps, batch, learning_rate: of the training.
         width: of the hidden layer of the heads.
+        loop: devices, checkpoints, metrics, see `releo_jax.training.Loop`; its parts share the batch.
         progress: show a bar.
 
     Returns:
@@ -150,8 +152,11 @@ def distil(
     features = jax.eval_shape(encoder, seen).shape[1]
     blank = untrained(bounds, features, width=width, location=real.mean(0), scale=real.std(0), key=key_init)
 
+    loop = Loop() if loop is None else loop
+    own = loop.share(batch)
+
     def loss(parameters: Any, key: Array, data: None) -> Array:
-        values, simulated = pairs(key, batch)
+        values, simulated = pairs(key, own)
         context = jax.lax.stop_gradient(encoder(simulated))
         return -jnp.mean(blank.heads(parameters)(context).log_prob(values))
 
@@ -162,6 +167,7 @@ def distil(
         steps=steps,
         optimiser=adam(steps, learning_rate=learning_rate),
         average=0.99,
+        loop=loop,
         progress=progress,
         description="derived quantities",
     )

@@ -20,7 +20,7 @@ from releo_jax.inference.density import site_density
 from releo_jax.inference.laws import Law
 from releo_jax.inference.structure import run, simulate
 from releo_jax.observations import Observations, check_observations, take
-from releo_jax.training.loop import Loss
+from releo_jax.training.devices import Loss
 
 if TYPE_CHECKING:
     from releo_jax.inference.amortized import AmortizedPosterior
@@ -74,7 +74,8 @@ class Simulation:
         bank = _bank(pairs, key, size)
 
         def from_bank(parameters: Any, key: Array, bank: Any) -> Array:
-            chosen = jax.random.randint(key, (batch,), 0, size)
+            rows = jax.tree.leaves(bank)[0].shape[0]
+            chosen = jax.random.randint(key, (batch,), 0, rows)
             return score(parameters, *jax.tree.map(lambda leaf: leaf[chosen], bank))
 
         return from_bank, bank
@@ -109,31 +110,32 @@ class Elbo:
 
     def prepare(self, amortized: AmortizedPosterior, source: Source, *, key: Array, batch: int) -> tuple[Loss, Any]:
         """The loss and its data, observations as source."""
-        observations, pixels, batch = _in_memory(source, batch, "elbo")
+        observations, pixels = _in_memory(source, "elbo")
         total = self.n_total or pixels
         _known(self.weights, [s.name for s in amortized.structure.local + amortized.structure.shared])
 
         def loss(parameters: Any, key: Array, observations: Observations) -> Array:
             key_batch, key_guide = jax.random.split(key)
-            data = _minibatch(key_batch, observations, pixels, batch)
+            data = _minibatch(key_batch, observations, batch)
             return -_bound(amortized, parameters, key_guide, data, self.particles, total, self.weights) / total
 
         return loss, observations
 
 
-def _in_memory(source: Source, batch: int, objective: str) -> tuple[Observations, int, int]:
+def _in_memory(source: Source, objective: str) -> tuple[Observations, int]:
     if callable(source):
         raise ValueError(
             f"objective {objective!r}: expected observations as the source, got an acquisition sampler; that one "
             'serves objective="simulation"'
         )
-    pixels = check_observations(source)
-    return dict(source), pixels, min(batch, pixels)
+    return dict(source), check_observations(source)
 
 
-def _minibatch(key: Array, observations: Observations, pixels: int, batch: int) -> Observations:
+def _minibatch(key: Array, observations: Observations, batch: int) -> Observations:
+    # The rows at hand may be those of a part of a step, see `releo_jax.training.Loop`.
+    pixels = check_observations(observations)
     # A full batch needs no drawing, and without it the bound has no noise from the data.
-    return observations if batch == pixels else take(observations, jax.random.randint(key, (batch,), 0, pixels))
+    return observations if batch >= pixels else take(observations, jax.random.randint(key, (batch,), 0, pixels))
 
 
 def _known(names: Mapping[str, Any], allowed: list[str]) -> None:
@@ -215,12 +217,12 @@ class ImportanceWeightedElbo:
 
     def prepare(self, amortized: AmortizedPosterior, source: Source, *, key: Array, batch: int) -> tuple[Loss, Any]:
         """The loss and its data, observations as source."""
-        observations, pixels, batch = _in_memory(source, batch, "iw_elbo")
+        observations, pixels = _in_memory(source, "iw_elbo")
         total = self.n_total or pixels
 
         def loss(parameters: Any, key: Array, observations: Observations) -> Array:
             key_batch, key_guide = jax.random.split(key)
-            data = _minibatch(key_batch, observations, pixels, batch)
+            data = _minibatch(key_batch, observations, batch)
             return -_weighted_bound(amortized, parameters, key_guide, data, self.particles, total) / total
 
         return loss, observations
@@ -300,7 +302,7 @@ class MomentMatching:
 
     def prepare(self, amortized: AmortizedPosterior, source: Source, *, key: Array, batch: int) -> tuple[Loss, Any]:
         """The loss and its data, observations as source."""
-        observations, pixels, batch = _in_memory(source, batch, "moment_matching")
+        observations, _ = _in_memory(source, "moment_matching")
         structure = amortized.structure
         _known(self.weights, [site.name for site in structure.local])
         _known(self.mean_sites, list(structure.observed))
@@ -311,7 +313,7 @@ class MomentMatching:
 
         def loss(parameters: Any, key: Array, observations: Observations) -> Array:
             key_batch, key_guide = jax.random.split(key)
-            data = _minibatch(key_batch, observations, pixels, batch)
+            data = _minibatch(key_batch, observations, batch)
             values, _, _, local, _ = _draw(amortized, parameters, key_guide, data, self.particles)
 
             def simulated(values: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:

@@ -27,7 +27,7 @@ from jax.typing import ArrayLike
 from releo_jax.gp import Law, Markov, Matern12, Matern32, Process, Sites, banded, mean_field
 from releo_jax.observations import Observations, Series, check_observations
 from releo_jax.systems.gp_vae_network import PARTS, GPNetwork
-from releo_jax.training.loop import adam, train
+from releo_jax.training.loop import Loop, adam, train
 
 ProcessOf = Callable[[Array], Process]
 """From time scales `(latent,)` in days to the prior of the latents, of variance one."""
@@ -173,6 +173,7 @@ class GPVAE:
         batch: int = 128,
         learning_rate: float = 8e-3,
         hidden: float = 0.3,
+        loop: Loop | None = None,
         progress: bool = False,
     ) -> GPVAE:
         """Trains it on series, from where it stands, to tell dates that are hidden from the encoder.
@@ -189,24 +190,27 @@ class GPVAE:
             batch: pixels of a step.
             learning_rate: at its peak.
             hidden: share of the dates that a step hides; 0 trains by the evidence lower bound instead.
+            loop: devices, checkpoints, metrics, see `releo_jax.training.Loop`; its parts share the batch.
             progress: show a bar.
 
         Returns:
             A new autoencoder.
 
         Raises:
-            ValueError: the share is not one.
+            ValueError: the share is not one, or the parts of a step do not share the batch evenly.
         """
         if not 0.0 <= hidden < 1.0:
             raise ValueError(f"fit: expected a share of hidden dates of 0 or more and below 1, got {hidden}")
         record = self._series(data)
         pixels = record.values.shape[0]
-        size = min(batch, pixels)
+        loop = Loop() if loop is None else loop
+        own = loop.share(batch)
         rate = jnp.maximum(record.mask.sum() / pixels, 1.0)
 
         def loss(parameters: Any, key: Array, record: Series) -> Array:
             pick, draw, hide = jax.random.split(key, 3)
-            chosen = jax.random.randint(pick, (size,), 0, pixels)
+            rows = record.values.shape[0]
+            chosen = jax.random.randint(pick, (min(own, rows),), 0, rows)
             part = jax.tree.map(lambda leaf: leaf[chosen], record)
             if not hidden:
                 return -self.elbo({self.record: part}, key=draw, parameters=parameters).mean() / rate
@@ -224,6 +228,7 @@ class GPVAE:
             key=key,
             steps=steps,
             optimiser=adam(steps, learning_rate=learning_rate, warmup=0.1),
+            loop=loop,
             progress=progress,
             description="gp_vae",
         )

@@ -23,7 +23,7 @@ from releo_jax.systems.land_surface import RECORD
 from releo_jax.systems.prosail_vae import acquisition
 from releo_jax.systems.seasonal import seasonal_surface, seasonal_variables
 from releo_jax.systems.temporal import TEMPORAL, TemporalRetrieval, log_density, prior_scores, untrained
-from releo_jax.training.loop import adam, train
+from releo_jax.training.loop import Loop, adam, train
 from releo_jax.variables import VARIABLES
 
 DATES = 36
@@ -145,7 +145,14 @@ def simulator(sensor: Sensor, acquisitions: Acquisitions, *, spoilt: float = 0.0
 
 
 def train_temporal(
-    sensor: Sensor, *, steps: int, seasons: int = 50_000, batch: int = 64, seed: int = 0, progress: bool = False
+    sensor: Sensor,
+    *,
+    steps: int,
+    seasons: int = 50_000,
+    batch: int = 64,
+    seed: int = 0,
+    loop: Loop | None = None,
+    progress: bool = False,
 ) -> TemporalRetrieval:
     """Trains the temporal retrieval on simulated seasons, each step with other clouds before them.
 
@@ -155,8 +162,11 @@ def train_temporal(
         seasons: simulated before it.
         batch: series of a step.
         seed: of everything random.
+        loop: devices, checkpoints, metrics, see `releo_jax.training.Loop`; its parts share the batch.
         progress: show a bar.
     """
+    loop = Loop() if loop is None else loop
+    own = loop.share(batch)
     start_key, train_key = jax.random.split(jax.random.key(seed))
     bank = simulated_seasons(sensor, seasons, key=start_key)
     scores = prior_scores(bank.truth.reshape(len(TEMPORAL), -1))
@@ -166,7 +176,7 @@ def train_temporal(
 
     def loss(parameters: Any, key: Array, data: tuple[Series, Array]) -> Array:
         pick, clouds, spoiling = jax.random.split(key, 3)
-        chosen = jax.random.randint(pick, (batch,), 0, seasons)
+        chosen = jax.random.randint(pick, (own,), 0, data[1].shape[0])
         record, truth = jax.tree.map(lambda leaf: leaf[chosen], data)
         record = spoil(spoiling, thin(clouds, record), sensor.centres)
         return -log_density(retrieval.network(parameters), record, truth).mean() / truth.shape[-1]
@@ -179,6 +189,7 @@ def train_temporal(
         steps=steps,
         optimiser=adam(steps, learning_rate=2e-3),
         average=0.998,
+        loop=loop,
         progress=progress,
         description="temporal",
     )

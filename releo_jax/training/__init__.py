@@ -1,5 +1,17 @@
-"""Training: one optimisation loop for everything that learns."""
+"""Training: one optimisation loop for everything that learns, on one device or on many machines."""
 
-from releo_jax.training.loop import Trained, train
+from releo_jax.training.devices import Loss
+from releo_jax.training.loop import Loop, Stopping, Trained, adam, train
+from releo_jax.training.metrics import CsvMetrics, Metrics, TensorBoardMetrics
 
-__all__ = ["Trained", "train"]
+__all__ = [
+    "CsvMetrics",
+    "Loop",
+    "Loss",
+    "Metrics",
+    "Stopping",
+    "TensorBoardMetrics",
+    "Trained",
+    "adam",
+    "train",
+]
