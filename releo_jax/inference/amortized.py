@@ -20,7 +20,7 @@ from jax import Array
 from releo_jax.inference import storage
 from releo_jax.inference.calibration import CalibrationReport, simulation_based_calibration
 from releo_jax.inference.checks import assess
-from releo_jax.inference.chunks import MEMORY
+from releo_jax.inference.chunks import MEMORY, shared_out
 from releo_jax.inference.density import prior_moments, read_target
 from releo_jax.inference.families import FAMILIES, SharedNormal
 from releo_jax.inference.objectives import OBJECTIVES, Objective, Source
@@ -155,7 +155,7 @@ class AmortizedPosterior:
         return posterior
 
     def _state(self, observations: Observations) -> GuidePosterior:
-        law, shared = _laws(self.graph, self.parameters, self.constants, dict(observations))
+        law, shared = _laws(self.graph, self.parameters, self.constants, shared_out(dict(observations)))
         return GuidePosterior(
             model=self.model, structure=self.structure, observations=observations, law=law, shared=shared
         )
@@ -182,9 +182,8 @@ class AmortizedPosterior:
         """
         for site in sites:
             self.structure.site(site)
-        return _marginals(
-            self.graph, self.parameters, self.constants, dict(observations), tuple(sites), tuple(map(float, levels))
-        )
+        pixels = shared_out(dict(observations))
+        return _marginals(self.graph, self.parameters, self.constants, pixels, tuple(sites), tuple(map(float, levels)))
 
     def sbc(
         self, *, key: Array, n: int = 1000, draws: int = 200, acquisitions: Source | None = None

@@ -1,4 +1,4 @@
-"""Many pixels through one compiled program, a chunk at a time, within a memory budget."""
+"""Many pixels through one compiled program, a chunk at a time, within a memory budget, on all devices at hand."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 LARGEST_CHUNK, SMALLEST_CHUNK = 2048, 8  # more would leave the cache of a core
 _USUAL = 512  # fewer pixels are filled up to so many: that costs less than another program
@@ -29,7 +31,8 @@ def fitted(
 ) -> tuple[Callable[..., Any], int]:
     """Compiles `program(*static, constants, pixels)` for the largest chunk whose plan fits the budget.
 
-    Calls with the same program, static arguments and shapes compile once.
+    Calls with the same program, static arguments and shapes compile once. A chunk is shared out over the devices of
+    this process; the budget and the largest size are those of one device.
 
     Returns:
         The compiled function of constants and one chunk, and the chunk's number of pixels.
@@ -37,16 +40,20 @@ def fitted(
     Raises:
         ValueError: the smallest chunk does not fit.
     """
-    total = jax.tree.leaves(pixels)[0].shape[0]
+    number = jax.local_device_count()
+    total = -(-jax.tree.leaves(pixels)[0].shape[0] // number)
     least = _USUAL if largest > _USUAL else SMALLEST_CHUNK
     size = min(largest, max(least, 1 << (total - 1).bit_length()))
     while True:
-        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype), pixels)  # noqa: B023
+        shapes = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((number * size, *leaf.shape[1:]), leaf.dtype),  # noqa: B023
+            pixels,
+        )
         compiled = _compiled(program, static, _Shapes(constants), _Shapes(shapes))
         plan = compiled.memory_analysis()
         used = 0 if plan is None else plan.temp_size_in_bytes + plan.output_size_in_bytes
         if used <= memory:
-            return compiled, size
+            return compiled, number * size
         if size == SMALLEST_CHUNK:
             raise ValueError(
                 f"{description}: expected {size} pixels to fit into memory={memory} bytes, they take {used}; allow "
@@ -75,10 +82,10 @@ def over_chunks(
         static: hashable arguments.
         constants: pytree of arrays that every chunk sees.
         pixels: pytree of arrays, the pixels first in every leaf.
-        memory: bytes for one chunk.
+        memory: bytes for one chunk on one device.
         progress: show a bar.
         description: beside the bar.
-        largest: pixels of a chunk, at most.
+        largest: pixels of a chunk on one device, at most.
 
     Returns:
         Pytree of arrays on the host, all pixels first.
@@ -119,7 +126,45 @@ class _Shapes:
 
 @functools.lru_cache(maxsize=64)
 def _compiled(program: Callable[..., Any], static: tuple[Any, ...], constants: _Shapes, pixels: _Shapes) -> Any:
-    return jax.jit(functools.partial(program, *static)).lower(constants.tree, pixels.tree).compile()
+    own = functools.partial(program, *static)
+    if jax.local_device_count() == 1:
+        return jax.jit(own).lower(constants.tree, pixels.tree).compile()
+    return _Spread(own, constants.tree, pixels.tree)
+
+
+class _Spread:
+    """A program whose pixels are shared out over the devices: each goes through its own, and waits for no other."""
+
+    def __init__(self, own: Callable[..., Any], constants: Any, pixels: Any) -> None:
+        everywhere, shared_out = _places()
+        specs = (everywhere.spec, shared_out.spec)
+        # Not checked: the loops of programs may begin with constants that are on no device yet.
+        mapped = jax.shard_map(own, mesh=everywhere.mesh, in_specs=specs, out_specs=shared_out.spec, check_vma=False)
+        self._places = (everywhere, shared_out)
+        self._compiled = jax.jit(mapped, in_shardings=self._places).lower(constants, pixels).compile()
+        self.memory_analysis = self._compiled.memory_analysis  # of one device
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._compiled(*map(jax.device_put, arguments, self._places))
+
+
+def _places() -> tuple[NamedSharding, NamedSharding]:
+    """Whole on every device of this process, and shared out over them."""
+    mesh = Mesh(np.array(jax.local_devices()), ("pixel",))
+    return NamedSharding(mesh, P()), NamedSharding(mesh, P("pixel"))
+
+
+def shared_out(pixels: Any) -> Any:
+    """A pytree of arrays, the pixels first in every leaf, shared out over the devices of this process.
+
+    It is left as it is where there is one device, where the devices do not share the pixels evenly, and while tracing.
+    """
+    leaves = jax.tree.leaves(pixels)
+    if jax.local_device_count() == 1 or any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        return pixels
+    if any(leaf.shape[0] % jax.local_device_count() for leaf in leaves):
+        return pixels
+    return jax.device_put(pixels, _places()[1])
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from jax import Array
 from physics import Sensor, SunView
 from releo_jax.inference import storage
 from releo_jax.inference.amortized import AmortizedPosterior
+from releo_jax.inference.chunks import shared_out
 from releo_jax.inference.distillation import Distilled
 from releo_jax.observations import Observations, SingleDate
 from releo_jax.systems.domain import Domain, chi_square
@@ -173,7 +174,7 @@ class AmortizedRetrieval:
         derived = tuple(VARIABLES[alias].name for alias in variables if alias != STATE)
         from_draws = self.draws is not None or self.derived is None
         figures, misfit = self._program(
-            values, mask, *angles, () if from_draws else derived, STATE in variables, levels
+            *shared_out((values, mask, *angles)), () if from_draws else derived, STATE in variables, levels
         )
         if derived and from_draws:
             data = _observations(values, mask, SunView(**dict(zip(_ANGLES, angles, strict=True))))
