@@ -36,6 +36,7 @@ from releo_jax.systems.optical_radar import (
     within_land,
 )
 from releo_jax.systems.prosail_vae import SENSORS, SENTINEL2_BANDS
+from releo_jax.training.runs import Runs
 from releo_jax.variables import FLAGS, VARIABLES
 
 if TYPE_CHECKING:
@@ -287,6 +288,7 @@ def train_retrieval(
     batch: int = 512,
     seed: int = 0,
     pixels: int = 100_000,
+    runs: Runs | None = None,
     progress: bool = False,
 ) -> OpticalRadarRetrieval:
     """Trains posterior, heads and domain for one sensor.
@@ -298,13 +300,14 @@ def train_retrieval(
         batch: pixels simulated for each step.
         seed: of everything random.
         pixels: simulated to learn the domain.
+        runs: parts of each step and checkpoints.
         progress: show bars.
     """
+    runs = Runs() if runs is None else runs
     fit_key, distil_key, domain_key = jax.random.split(jax.random.key(seed), 3)
     sampler = acquisition(bands)
-    posterior = posterior.fit(
-        sampler, key=fit_key, steps=steps, batch=batch, learning_rate=2e-3, average=0.998, progress=progress
-    )
+    how: Any = {"batch": batch, "learning_rate": 2e-3, "progress": progress}
+    posterior = posterior.fit(sampler, key=fit_key, steps=steps, average=0.998, loop=runs.loop("posterior"), **how)
     derived = distil(
         posterior,
         _derived,
@@ -312,8 +315,8 @@ def train_retrieval(
         sampler,
         key=distil_key,
         steps=max(steps // 4, 1),
-        batch=batch,
-        progress=progress,
+        loop=runs.loop("heads"),
+        **how,
     )
     return OpticalRadarRetrieval(bands, posterior, derived, _learn_domain(posterior, bands, domain_key, pixels))
 

@@ -3,11 +3,13 @@
     python -m releo_jax.systems.train [--method prosail-vae] [--sensors sentinel2a ...] [--output DIR] [--steps N]
     python -m releo_jax.systems.train --method optical-radar
     python -m releo_jax.systems.train --method temporal
+    python -m releo_jax.systems.train --checkpoints DIR          # given again, it goes on where it was stopped
+    python -m releo_jax.systems.train --parts 8                  # of each step, shared out over devices
 
 Every step simulates its pixels anew, so that no pair is seen twice. The same seed, versions and kind of machine give
 the same weights. The first sensor is trained in full; the others start from it and take a fifth of the steps, for the
 responses of the satellites differ by little. The temporal retrieval serves all three; its seasons are simulated before
-the training, their clouds anew in every step.
+the training, their clouds anew in every step. With `--checkpoints` the losses are written to tables (.csv) beside them.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from releo_jax.systems.prosail_vae import (
 )
 from releo_jax.systems.retrieval import STATE, AmortizedRetrieval
 from releo_jax.systems.season_training import train_temporal
+from releo_jax.training.runs import Runs
 from releo_jax.variables import VARIABLES
 
 STEPS = 12_000
@@ -53,6 +56,7 @@ def train_retrieval(
     steps: int,
     seed: int = 0,
     pixels: int = 100_000,
+    runs: Runs | None = None,
     progress: bool = False,
 ) -> AmortizedRetrieval:
     """Trains posterior, heads and domain for one sensor.
@@ -63,13 +67,14 @@ def train_retrieval(
         steps: of the posterior; the heads take a quarter of them.
         seed: of everything random.
         pixels: simulated to learn the domain.
+        runs: parts of each step and checkpoints.
         progress: show bars.
     """
+    runs = Runs() if runs is None else runs
     fit_key, distil_key, domain_key = jax.random.split(jax.random.key(seed), 3)
     acquisitions = acquisition(bands)
-    posterior = posterior.fit(
-        acquisitions, key=fit_key, steps=steps, batch=BATCH, learning_rate=2e-3, average=0.998, progress=progress
-    )
+    how: Any = {"batch": BATCH, "learning_rate": 2e-3, "progress": progress}
+    posterior = posterior.fit(acquisitions, key=fit_key, steps=steps, average=0.998, loop=runs.loop("posterior"), **how)
     derived = distil(
         posterior,
         lambda sites, data: derived_variables(sites, data[RECORD].geometry),
@@ -77,8 +82,8 @@ def train_retrieval(
         acquisitions,
         key=distil_key,
         steps=max(steps // 4, 1),
-        batch=BATCH,
-        progress=progress,
+        loop=runs.loop("heads"),
+        **how,
     )
     domain = learn_domain(posterior, RECORD, VARIABLES[STATE].name, acquisitions, key=domain_key, n=pixels)
     return AmortizedRetrieval("prosail-vae", bands, posterior, derived, domain)
@@ -92,10 +97,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path(releo_jax.__file__).parent / "data")
     parser.add_argument("--steps", type=int, help=f"default: {STEPS}, temporal {TEMPORAL_STEPS}")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--parts", type=int, default=1, help="of each step, shared out over devices")
+    parser.add_argument("--checkpoints", type=Path, help="folder to go on from when the training was stopped")
     given = parser.parse_args(arguments)
     given.output.mkdir(parents=True, exist_ok=True)
+    runs = Runs(given.parts, given.checkpoints)
     if given.method == "temporal":
-        _train_temporal(given.output, given.steps or TEMPORAL_STEPS, given.seed)
+        _train_temporal(given.output, given.steps or TEMPORAL_STEPS, given.seed, runs)
         return
     first: AmortizedPosterior | None = None
     for name in given.sensors:
@@ -105,7 +113,7 @@ def main(arguments: list[str] | None = None) -> None:
         if first is not None:
             posterior = dataclasses.replace(posterior, parameters=first.parameters, constants=first.constants)
             steps = max(steps // 5, 1)
-        how: Any = {"steps": steps, "seed": given.seed, "progress": sys.stderr.isatty()}
+        how: Any = {"steps": steps, "seed": given.seed, "runs": runs.of(name), "progress": sys.stderr.isatty()}
         retrieval: AmortizedRetrieval | optical_radar_retrieval.OpticalRadarRetrieval
         if given.method == "optical-radar":
             retrieval = optical_radar_retrieval.train_retrieval(bands, posterior, **how)
@@ -122,11 +130,12 @@ def main(arguments: list[str] | None = None) -> None:
         )
 
 
-def _train_temporal(output: Path, steps: int, seed: int) -> None:
+def _train_temporal(output: Path, steps: int, seed: int, runs: Runs) -> None:
     start = time.perf_counter()
     bands = sensor(SENSORS[0], bands=SENTINEL2_BANDS)
     path = output / "prosail_vae_temporal.safetensors"
-    train_temporal(bands, steps=steps, seed=seed, progress=sys.stderr.isatty()).save(path)
+    loop = runs.loop("temporal")
+    train_temporal(bands, steps=steps, seed=seed, loop=loop, progress=sys.stderr.isatty()).save(path)
     took = time.perf_counter() - start
     print(f"{path}: {path.stat().st_size / 1e3:.0f} kB, {steps} steps, {took:.0f} s", flush=True)
 
