@@ -11,6 +11,7 @@ BENCHMARKS = {
     "inversion": "tasks, algorithms and budgets of inversion in one table",
     "engines": "the engines that invert images, on a million pixels",
     "maps": "reading, computing and writing of a map",
+    "kills": "maps and trainings that are killed at random moments and go on",
     "field": "every engine on the same real measurements and simulated scenes",
     "field_limits": "what limits the engines on them",
     "joint": "optical and radar together, and each alone, on simulated pixels",
