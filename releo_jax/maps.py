@@ -28,6 +28,7 @@ from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
 from physics import SunView
 from releo_jax.blockwise import AHEAD, Runner, Stream, check_bands, sample_block, sensors_of, with_bands, worker
+from releo_jax.configuration import configuration
 from releo_jax.cubes.block_store import BlockStore, stamps
 from releo_jax.cubes.blocks import Block, Window
 from releo_jax.cubes.convention import sensor_name, set_grid
@@ -325,6 +326,14 @@ def invert_file(
             "misfit": misfit, "seed": seed, "radar": [radar_unit, incidence], "temporal": temporal, "reading": reading
         }  # fmt: skip
     cube = open_cube(source, sensor=sensor, **reading)
+    # Names without folders: the same image gives the same map wherever it lies.
+    names = {"input": source.name, "output": output.name, "radar": None if radar is None else Path(radar).name}
+    asked: dict[str, Any] = names | {
+        "variables": variables, "level": level, "temporal": temporal, "method": method, "radar_unit": radar_unit,
+        "incidence": incidence, "sensor": sensor, "adapt": adapt, "draws": draws, "misfit": misfit, "seed": seed,
+        "block_size": block_size,
+    } | reading  # fmt: skip
+    cube = cube.assign_attrs(configuration=configuration("invert", asked))
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.closing(cube))
         if not sensors_of(cube):

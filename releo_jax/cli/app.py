@@ -272,6 +272,25 @@ def score(
     run_score(result, truth, json_file=json_file)
 
 
+@app.command(epilog="Example: releo run season.toml --resume")
+def run(
+    source: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="TOML file with a table for each command, such as [invert].")
+    ],
+    overwrite: _Overwrite = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from finished blocks of a killed run.")] = False,
+    quiet: _Quiet = False,
+) -> None:
+    """Run the commands of a configuration file, one after the other.
+
+    Keys are the options of the commands by their long names, and input, output, ... for what has no name. Relative
+    paths start at the folder of the file. Images keep the configuration that made them, as the attribute configuration.
+    """
+    from releo_jax.cli.running import run_configuration
+
+    run_configuration(source, {"overwrite": overwrite, "resume": resume, "quiet": quiet})
+
+
 def _words(text: str | None) -> tuple[str, ...] | None:
     """The parts of `a,b,c`."""
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
