@@ -174,8 +174,12 @@ class Stream:
 
     def _read(self, window: Window) -> Block:
         with self.report.clock("reading"):
-            method = self._methods[window.time]
-            return load_block(self.cube, window, method.bands, radar=getattr(method, "radar_window", None))
+            method, failures = self._methods[window.time], list[str]()
+            radar = getattr(method, "radar_window", None)
+            block = load_block(self.cube, window, method.bands, radar=radar, failures=failures)
+            if failures:
+                self.report.unread[window] = failures
+            return block
 
 
 @contextlib.contextmanager

@@ -8,3 +8,7 @@ class ReleoError(ValueError):
 
     The command line prints the message without a traceback. Everything else that is raised is a fault of the program.
     """
+
+
+class UnreadableError(ReleoError):
+    """Pixels that a file holds and that cannot be read from it."""

@@ -121,7 +121,8 @@ def predict(
         `_lower`, `_upper` (float32, NaN where masked) and `_flag` (uint8).
 
     Raises:
-        ReleoError: a band that the method cannot do without is missing; a variable or level is not possible.
+        ReleoError: a band that the method cannot do without is missing; a variable or level is not possible; no pixel
+            can be read. Where some cannot, they are masked, and a warning is logged.
     """
     stream = _stream(cube, retrieval, temporal, variables, level, block_size, progress)
     result = frame_of(stream.template())
@@ -131,6 +132,7 @@ def predict(
         for window, values in results:
             for name, array in arrays.items():
                 array[window.time, window.y, window.x] = values[name].reshape(window.shape)
+    stream.report.check()
     for name, layer in stream.layers.items():
         result[name] = (("time", "y", "x"), arrays[name], dict(layer.attrs))
     return set_grid(result, None, None)
@@ -165,7 +167,8 @@ def invert_cube(
             finished blocks are kept beside the output until it is there, and a later call with the same takes them.
 
     Returns:
-        what was done, and the seconds that reading, computing and writing took.
+        what was done, and the seconds that reading, computing and writing took. What could not be read is masked in
+        the result, named in `unread`, and logged as a warning.
     """
     stream = _stream(cube, retrieval, temporal, variables, level, block_size, progress)
     report = stream.report
@@ -191,6 +194,7 @@ def invert_cube(
                     pending.popleft().result()
             for future in pending:
                 future.result()
+        report.check()
         streamed = time.perf_counter()
     end = time.perf_counter()
     report.writing += end - streamed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,9 +16,10 @@ import xarray as xr
 
 from releo_jax import __version__
 from releo_jax.cubes import rasters
+from releo_jax.cubes.blocks import Window
 from releo_jax.cubes.convention import set_grid
 from releo_jax.cubes.streaming import Layer
-from releo_jax.errors import ReleoError
+from releo_jax.errors import ReleoError, UnreadableError
 from releo_jax.systems import Method
 from releo_jax.variables import FLAGS, VARIABLES
 
@@ -33,6 +35,8 @@ STATISTICS: dict[str, tuple[str, dict[str, Any]]] = {
 """Figures of a variable by the suffix of their names; the flag word, suffix `flag`, comes beside them."""
 
 INPUT_MASKED = FLAGS["input_masked"]
+
+_log = logging.getLogger(__name__)
 
 
 class Progress(Protocol):
@@ -51,6 +55,7 @@ class Report:
         retrieved: those that had usable input.
         flagged: pixels with each flag, by the flag's name, whatever the variable.
         missing_bands: bands that the method uses and the input does not hold.
+        unread: blocks of which something could not be read, which is masked in the result, with what is wrong.
         starting: seconds of the first batch, compilation included; `computing` counts the others.
         reading: seconds; the stages overlap.
         computing: seconds.
@@ -62,6 +67,7 @@ class Report:
     retrieved: int = 0
     flagged: dict[str, int] = dataclasses.field(default_factory=dict)
     missing_bands: tuple[str, ...] = ()
+    unread: dict[Window, list[str]] = dataclasses.field(default_factory=dict)
     starting: float = 0.0
     reading: float = 0.0
     computing: float = 0.0
@@ -76,6 +82,26 @@ class Report:
             yield
         finally:
             setattr(self, stage, getattr(self, stage) + time.perf_counter() - start)
+
+    def check(self) -> None:
+        """Warns of what could not be read, a line for each file.
+
+        Raises:
+            UnreadableError: nothing could.
+        """
+        places: dict[str, list[Window]] = {}
+        for window, messages in self.unread.items():
+            for message in dict.fromkeys(messages):
+                places.setdefault(message, []).append(window)
+        if places and not self.retrieved:
+            raise UnreadableError(next(iter(places)))
+        for message, windows in places.items():
+            first = windows[0]
+            _log.warning(
+                "%s; masked in %d blocks, the first at rows %d to %d, columns %d to %d of date %d",
+                *(message, len(windows), first.row, first.row + first.height - 1),
+                *(first.column, first.column + first.width - 1, first.time + 1),
+            )
 
     def count(self, values: Mapping[str, np.ndarray]) -> None:
         """Counts the pixels of a block and their flags; takes the arrays `(pixel,)` of a retrieval."""

@@ -42,5 +42,11 @@ def resumed(
                     found = next(again)[1]
             else:
                 found = next(fresh)[1]
-            store.write(window, found)
+            if not any(_beneath(window, unread) for unread in list(stream.report.unread)):
+                store.write(window, found)
             yield window, found
+
+
+def _beneath(window: Window, unread: Window) -> bool:
+    """Whether a block is made from one that could not be read: it may be readable the next time."""
+    return (window.row, window.column) == (unread.row, unread.column)

@@ -185,8 +185,13 @@ class SeasonStream:
 
     def _read(self, window: Window) -> list[Block]:
         with self.report.clock("reading"):
-            places = [(window.row, window.column, window.height, window.width)] * self._dates.size
-            return [load_block(self.cube, Window(t, *place), self._method.bands) for t, place in enumerate(places)]
+            found = []
+            for date in range(self._dates.size):
+                place, failures = dataclasses.replace(window, time=date), list[str]()
+                found.append(load_block(self.cube, place, self._method.bands, failures=failures))
+                if failures:
+                    self.report.unread[place] = failures
+            return found
 
     def _retrieve(self, dates: list[Block]) -> dict[str, np.ndarray]:
         """Results `(pixel, day)` of a block."""

@@ -1,6 +1,7 @@
 """The command `releo`: one clear line for every problem, and no traceback unless asked for.
 
-Exit status: 0 done, 1 a problem with the input, the output or the program, 2 a wrong command line, 130 interrupted.
+Exit status: 0 done, 1 a problem with the input, the output or the program, 2 a wrong command line, 3 a map of an input
+that could not be read everywhere, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 PROGRAM = "releo"
+PARTIAL = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 import typer
 
+from releo_jax.cli import PARTIAL
 from releo_jax.cli.screen import progress_bar, say
 from releo_jax.maps import TABLES, invert_file
 from releo_jax.results import Report
@@ -37,6 +38,8 @@ def run_invert(
         report = invert_file(source, output, variables=variables, progress=progress, **options, **given)
     if not quiet:
         print(summary(report, output))
+    if report.unread:
+        raise typer.Exit(PARTIAL)
 
 
 def summary(report: Report, output: Path) -> str:

@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import typer
 from typer.models import ArgumentInfo
 
+from releo_jax.cli import PROGRAM
 from releo_jax.cli.app import app
 from releo_jax.configuration import read_configuration
 from releo_jax.errors import ReleoError
@@ -39,8 +41,9 @@ def run_configuration(path: Path, flags: Mapping[str, bool]) -> None:
             raise ReleoError(f"{path}: no command [{name}]; expected one of {', '.join(commands)}")
         given = {flag: True for flag, on in flags.items() if on and flag in commands[name]}
         lines.append([name, *_words(path, name, commands[name], {**options, **given})])
-    for line in lines:
-        app(line, prog_name="releo", standalone_mode=False)
+    worst = max(int(app(line, prog_name=PROGRAM, standalone_mode=False) or 0) for line in lines)
+    if worst:
+        raise typer.Exit(worst)
 
 
 def _options(function: Callable[..., Any]) -> dict[str, _Option]:

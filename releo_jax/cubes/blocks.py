@@ -13,7 +13,7 @@ from rasterio.errors import RasterioError
 
 from releo_jax.cubes.convention import ANGLES, Flag
 from releo_jax.cubes.radar import RadarPixels, near, padded
-from releo_jax.errors import ReleoError
+from releo_jax.errors import ReleoError, UnreadableError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +106,12 @@ def blocks(cube: xr.Dataset, size: int | None = None) -> Iterator[Window]:
 
 
 def load_block(
-    cube: xr.Dataset, window: Window, bands: Sequence[str] | None = None, *, radar: tuple[float, int] | None = None
+    cube: xr.Dataset,
+    window: Window,
+    bands: Sequence[str] | None = None,
+    *,
+    radar: tuple[float, int] | None = None,
+    failures: list[str] | None = None,
 ) -> Block:
     """Reads the pixels of a window.
 
@@ -116,16 +121,23 @@ def load_block(
         bands: names and order of the bands of the result, None for the cube's. A band that the cube does not hold
             comes out masked, so that a method which can do without it may go on.
         radar: days around the date and number of dates within which radar dates are read too; None for no radar.
+        failures: where messages of what cannot be read are put; the bands that they are of come out masked, or all
+            where it is the mask or the angles. None raises.
 
     Raises:
-        ReleoError: a file cannot be read.
+        UnreadableError: a file cannot be read.
     """
     names = [str(name) for name in cube["band"].values]
     wanted = tuple(names if bands is None else bands)
     held = [name for name in wanted if name in names]
     part = cube.isel(time=window.time, y=window.y, x=window.x)
     part = part.isel(band=[names.index(name) for name in held])
-    arrays = _compute(part, ("reflectance", "mask", *ANGLES))
+    try:
+        arrays = _compute(part, ("reflectance", "mask", *ANGLES))
+    except UnreadableError:
+        if failures is None:
+            raise
+        arrays = _what_can_be_read(part, failures) or _nothing(part)
     mask = arrays["mask"]
     if "band" not in part["mask"].dims:
         mask = np.broadcast_to(mask, (len(held), *mask.shape))
@@ -136,7 +148,42 @@ def load_block(
     values[:, columns] = arrays["reflectance"].reshape(len(held), -1).T
     angles = {name: np.broadcast_to(arrays[name], window.shape).reshape(-1) for name in ANGLES}
     block = block_of(wanted, values, flags, angles)
-    return block if radar is None else dataclasses.replace(block, radar=_load_radar(cube, window, *radar))
+    if radar is None:
+        return block
+    try:
+        return dataclasses.replace(block, radar=_load_radar(cube, window, *radar))
+    except UnreadableError as error:
+        if failures is None:
+            raise
+        failures.append(str(error))
+        return dataclasses.replace(block, radar=padded([], np.zeros(0), radar[1], window.pixels))
+
+
+def _what_can_be_read(part: xr.Dataset, failures: list[str]) -> dict[str, np.ndarray] | None:
+    """Band by band, those that cannot be read masked; None without angles or a mask of the whole date."""
+    try:
+        read = _compute(part, ANGLES)
+        shared = _compute(part, ("mask",)) if "band" not in part["mask"].dims else None
+    except UnreadableError as error:
+        failures.append(str(error))
+        return None
+    shape = tuple(part["reflectance"].sizes[name] for name in ("band", "y", "x"))
+    values, mask = np.zeros(shape, np.float32), np.full(shape, Flag.NODATA, np.uint8)
+    for band in range(shape[0]):
+        try:
+            found = _compute(part.isel(band=band), ("reflectance",) if shared else ("reflectance", "mask"))
+        except UnreadableError as error:
+            failures.append(str(error))
+            continue
+        values[band] = found["reflectance"]
+        mask[band] = (shared or found)["mask"]
+    return {"reflectance": values, "mask": mask, **read}
+
+
+def _nothing(part: xr.Dataset) -> dict[str, np.ndarray]:
+    shape = tuple(part["reflectance"].sizes[name] for name in ("band", "y", "x"))
+    angles = {name: np.zeros(shape[1:], np.float32) for name in ANGLES}
+    return {"reflectance": np.zeros(shape, np.float32), "mask": np.full(shape, Flag.NODATA, np.uint8), **angles}
 
 
 def _load_radar(cube: xr.Dataset, window: Window, days: float, dates: int) -> RadarPixels:
@@ -177,11 +224,11 @@ def _compute(part: xr.Dataset, names: Sequence[str]) -> dict[str, np.ndarray]:
     try:
         (loaded,) = dask.compute({name: part[name].variable._data for name in names})
         return {name: np.asarray(array) for name, array in loaded.items()}
-    except ReleoError:
-        raise
+    except ReleoError as error:
+        raise UnreadableError(str(error)) from error
     except (OSError, RuntimeError, RasterioError) as error:
         where = part.encoding.get("source") or part.attrs.get("source") or "the cube"
         detail = " ".join(str(error).split())[:120]
-        raise ReleoError(
+        raise UnreadableError(
             f"{where}: cannot be read ({detail}); the file is truncated or damaged: copy or download it again"
         ) from error

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 
 import dask
 import numpy as np
 import xarray as xr
+from rasterio.errors import RasterioError
 
 from releo_jax.cubes.convention import ANGLES, BANDS, HIGHEST_REFLECTANCE, Flag
 from releo_jax.errors import ReleoError
@@ -51,9 +53,11 @@ def check_samples(cube: xr.Dataset, scale: float, where: str) -> None:
     dates = sorted({0, cube.sizes["time"] // 2, cube.sizes["time"] - 1})
     for number in (3, 9):  # more windows where the first ones lie outside the swath
         windows = _windows(cube.sizes["y"], cube.sizes["x"], number)
-        parts = dask.compute(*[cube.isel(time=dates, y=y, x=x) for y, x in windows])
+        parts = _readable([cube.isel(time=dates, y=y, x=x) for y, x in windows])
         if any(np.isfinite(part["reflectance"].values).any() for part in parts):
             break
+    if not parts:
+        return
     flags = [part["mask"].broadcast_like(part["reflectance"]).transpose(*part["reflectance"].dims) for part in parts]
     check_unit(
         np.concatenate([part["reflectance"].values.ravel() for part in parts]),
@@ -62,6 +66,18 @@ def check_samples(cube: xr.Dataset, scale: float, where: str) -> None:
         where,
     )
     check_angles({name: np.concatenate([part[name].values.ravel() for part in parts]) for name in ANGLES}, where)
+
+
+def _readable(parts: list[xr.Dataset]) -> tuple[xr.Dataset, ...]:
+    """The parts in memory, without those that cannot be read: what is damaged is told when it is needed."""
+    try:
+        return tuple(dask.compute(*parts))
+    except (ReleoError, OSError, RuntimeError, RasterioError):
+        found = []
+        for part in parts:
+            with contextlib.suppress(ReleoError, OSError, RuntimeError, RasterioError):
+                found.append(part.compute())
+        return tuple(found)
 
 
 def _windows(height: int, width: int, number: int) -> Iterator[tuple[slice, slice]]:
