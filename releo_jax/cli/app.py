@@ -59,7 +59,9 @@ _ViewZenith = Annotated[float | None, typer.Option(help="Degrees, likewise.", sh
 _RelativeAzimuth = Annotated[
     float | None, typer.Option(help="Degrees: azimuth of the sensor minus that of the sun.", show_default=False)
 ]
-_Resolution = Annotated[int | None, typer.Option(help="Pixel size for a .SAFE folder: 10 or 20 m.", show_default=False)]
+_Resolution = Annotated[
+    int | None, typer.Option(help="Pixel size for a Sentinel-2 folder: 10 or 20 m.", show_default=False)
+]
 
 
 @app.command(epilog="Example: releo invert scene.nc -o maps.nc --variables lai,ccc --level 0.9")
@@ -68,7 +70,7 @@ def invert(
         Path,
         typer.Argument(
             metavar="INPUT",
-            help="Table (.csv, .parquet), cube (.nc, .zarr), Sentinel-2 L2A .SAFE folder, or GeoTIFF bands.",
+            help="Table (.csv, .parquet), cube (.nc, .zarr), Sentinel-2 L2A folder (.SAFE, Theia), or GeoTIFF bands.",
         ),
     ],
     output: Annotated[

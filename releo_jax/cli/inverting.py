@@ -32,7 +32,7 @@ def run_invert(
     given = {name: value for name, value in reading.items() if value is not None}
     if source.suffix.lower() in TABLES:
         if given.pop("resolution", None) is not None:
-            raise typer.BadParameter("--resolution is for .SAFE folders, not for tables")
+            raise typer.BadParameter("--resolution is for Sentinel-2 folders, not for tables")
     bar = progress_bar(f"retrieving {source.name}", quiet)
     with _warnings_shown(), _terminated_like_interrupted(), bar as progress:
         report = invert_file(source, output, variables=variables, progress=progress, **options, **given)

@@ -13,7 +13,7 @@ import xarray as xr
 
 from releo_jax.blockwise import sensors_of
 from releo_jax.cubes.atomic import replacing, writing
-from releo_jax.cubes.convention import ANGLES, grid_of
+from releo_jax.cubes.convention import ANGLES, PRODUCT_ATTRS, grid_of
 from releo_jax.cubes.opening import open_cube
 from releo_jax.cubes.scene import DEFAULT_BANDS, simulate_scene
 from releo_jax.cubes.scene_files import write_scene
@@ -138,7 +138,7 @@ def _described(cube: xr.Dataset) -> list[tuple[str, str]]:
         if "y" in values.dims:
             values = values.isel(y=slice(None, None, step), x=slice(None, None, step))
         rows.append((name.replace("_", " "), _range(values.values, "°")))
-    for key in ("product", "processing_baseline", "resampling", "clear_scene_classes"):
+    for key in (*PRODUCT_ATTRS, "resampling"):
         if key in cube.attrs:
             rows.append((key.replace("_", " "), str(cube.attrs[key])))
     return rows

@@ -22,7 +22,7 @@ unit of the CRS), `spatial_ref` (CRS and transform as rioxarray writes them: `cu
 Where the dates come from different satellites, `sensor` is a coordinate along `time`.
 
 Attributes: `sensor` (`sentinel2a`, `sentinel2b`, `sentinel2c`; absent if nothing says which), and where the source
-tells them `product`, `processing_baseline`, `resampling`, `source`.
+tells them those of `releo_jax.cubes.convention.PRODUCT_ATTRS`, `resampling`, `source`.
 
 Results carry the same `time`, `y`, `x` and `spatial_ref`, one variable `(time, y, x)` a figure:
 `leaf_area_index_mean`, `leaf_area_index_std`, `leaf_area_index_q05`, ..., `leaf_area_index_flag`.
@@ -45,17 +45,22 @@ from __future__ import annotations
 from releo_jax.cubes.blocks import Block, Window, blocks, load_block, missing_bands
 from releo_jax.cubes.convention import ANGLES, BANDS, SENSORS, Flag, sensor_name
 from releo_jax.cubes.opening import open_cube
+from releo_jax.cubes.safe import CLEAR, SCENE_CLASSES, open_safe
 from releo_jax.cubes.scene import simulate_scene
 from releo_jax.cubes.scene_files import open_truth, write_scene
-from releo_jax.cubes.sentinel2 import CLEAR, SCENE_CLASSES, open_sentinel2
+from releo_jax.cubes.sentinel2 import open_sentinel2
 from releo_jax.cubes.streaming import BlockWriter, Layer
 from releo_jax.cubes.tables import read_table
+from releo_jax.cubes.theia import CLOUD_BITS, GEOPHYSICAL_BITS, GEOPHYSICAL_MASK, open_theia
 from releo_jax.cubes.writing import write_cog, write_cube, write_table
 
 __all__ = [
     "ANGLES",
     "BANDS",
     "CLEAR",
+    "CLOUD_BITS",
+    "GEOPHYSICAL_BITS",
+    "GEOPHYSICAL_MASK",
     "SCENE_CLASSES",
     "SENSORS",
     "Block",
@@ -67,7 +72,9 @@ __all__ = [
     "load_block",
     "missing_bands",
     "open_cube",
+    "open_safe",
     "open_sentinel2",
+    "open_theia",
     "open_truth",
     "read_table",
     "sensor_name",

@@ -26,6 +26,17 @@ SENSORS = ("sentinel2a", "sentinel2b", "sentinel2c")
 
 ANGLES = ("sun_zenith", "view_zenith", "relative_azimuth")
 
+PRODUCT_ATTRS = (
+    "product",
+    "processing_baseline",
+    "product_version",
+    "correction",
+    "clear_scene_classes",
+    "cloud_bits",
+    "geophysical_bits",
+)
+"""Attributes in which a cube says what it was read from."""
+
 HIGHEST_REFLECTANCE = 1.5
 """Reflectance factors above are not a land surface: fresh snow towards the hot spot reaches 1.2."""
 

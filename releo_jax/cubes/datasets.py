@@ -15,6 +15,7 @@ from rasterio.transform import Affine
 from releo_jax.cubes.checks import check_cube, check_samples
 from releo_jax.cubes.convention import (
     ANGLES,
+    PRODUCT_ATTRS,
     assemble,
     band_name,
     choose_angles,
@@ -22,7 +23,7 @@ from releo_jax.cubes.convention import (
     sensor_name,
 )
 from releo_jax.cubes.rasters import CHUNK
-from releo_jax.cubes.sentinel2 import CLEAR, scene_flags
+from releo_jax.cubes.safe import CLEAR, scene_flags
 from releo_jax.cubes.values import Coding, check_integers, decode, fill_values, saturated_values
 from releo_jax.errors import ReleoError
 
@@ -103,7 +104,7 @@ def _cube(
     }
     attrs = {
         name: stored.attrs[name]
-        for name in ("sensor", "product", "processing_baseline", "resampling", "clear_scene_classes", "sun_azimuth")
+        for name in ("sensor", *PRODUCT_ATTRS, "resampling", "sun_azimuth")
         if name in stored.attrs
     }
     cube = assemble(

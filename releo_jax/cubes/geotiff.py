@@ -14,9 +14,9 @@ import xarray as xr
 
 from releo_jax.cubes import rasters
 from releo_jax.cubes.checks import check_samples
-from releo_jax.cubes.convention import ANGLES, assemble, band_name, choose_angles, choose_bands, sensor_name
+from releo_jax.cubes.convention import ANGLES, band_name, choose_angles, choose_bands, sensor_name
 from releo_jax.cubes.rasters import Raster
-from releo_jax.cubes.sentinel2 import CLEAR, RESAMPLING, scene_flags
+from releo_jax.cubes.safe import CLEAR, RESAMPLING, scene_flags
 from releo_jax.cubes.values import Coding, check_integers, decode, fill_values, saturated_values
 from releo_jax.errors import ReleoError
 
@@ -88,17 +88,8 @@ def open_geotiff(
     attrs = {"source": path.name, "resampling": RESAMPLING}
     if named is not None:
         attrs["sensor"] = sensor_name(named)
-    dims = ("time", "band", "y", "x")
-    cube = assemble(
-        reflectance.expand_dims("time").transpose(*dims),
-        mask.expand_dims("time").transpose(*dims),
-        chosen_angles,
-        crs=grid.crs,
-        transform=grid.transform,
-        attrs=attrs,
-    )
     time = _time(extra.get("time"), finest, path)
-    cube = cube.assign_coords({"time": [time], "band": list(chosen), **grid.coordinates()})
+    cube = rasters.one_date(reflectance, mask, chosen_angles, time=time, bands=chosen, grid=grid, attrs=attrs)
     check_samples(cube, coding.scale, str(path))
     return cube
 

@@ -1,4 +1,7 @@
-"""The metadata of a Sentinel-2 Level-2A product: `MTD_MSIL2A.xml` and the granule's `MTD_TL.xml`."""
+"""The metadata of Sentinel-2 Level-2A products.
+
+Those of ESA: `MTD_MSIL2A.xml` and the granule's `MTD_TL.xml`; those of MAJA and Theia: `*_MTD_ALL.xml`.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,7 @@ def read_product(path: Path) -> Product:
         name=_optional(root, "PRODUCT_URI") or path.parent.name,
         sensor=sensor_name(_text(root, "SPACECRAFT_NAME", path)),
         baseline=baseline,
-        start=_time(_text(root, "PRODUCT_START_TIME", path)),
+        start=_time(root, "PRODUCT_START_TIME", path),
         quantification=_number(root, "BOA_QUANTIFICATION_VALUE", path),
         offsets=offsets,
         nodata=(special.get("NODATA", 0.0),),
@@ -96,12 +99,52 @@ def read_tile(path: Path) -> Tile:
         ReleoError: the file is damaged, or an element that is needed is not in it.
     """
     root = _parse(path)
-    sensed = _optional(root, "SENSING_TIME")
-    sun_grid = root.find(".//Sun_Angles_Grid")
-    if sun_grid is not None:
-        sun, step = _directions(sun_grid, path)
-    else:
-        sun, step = _mean(root, "Mean_Sun_Angle", path), (STEP, STEP)
+    return Tile(
+        crs=_text(root, "HORIZONTAL_CS_CODE", path),
+        start=None if _optional(root, "SENSING_TIME") is None else _time(root, "SENSING_TIME", path),
+        angles=_angles(root, path, sun_grid="Sun_Angles_Grid", sun_mean="Mean_Sun_Angle"),
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TheiaProduct:
+    """What `*_MTD_ALL.xml` tells; reflectance = number / quantification."""
+
+    name: str
+    sensor: str
+    version: str
+    start: np.datetime64
+    quantification: float
+    nodata: float
+    angles: AngleGrids
+
+
+def read_theia(path: Path) -> TheiaProduct:
+    """Reads `*_MTD_ALL.xml` (format MUSCATE). The angles are averaged as `read_tile` does.
+
+    Raises:
+        ReleoError: the file is damaged, or an element that is needed is not in it.
+    """
+    root = _parse(path)
+    level = _text(root, "PRODUCT_LEVEL", path)
+    if level != "L2A":
+        raise ReleoError(f"{path}: a product of level {level}; download Level-2A, one date each")
+    special = {node.get("name"): node.text for node in root.iter("SPECIAL_VALUE")}
+    return TheiaProduct(
+        name=_text(root, "PRODUCT_ID", path),
+        sensor=sensor_name(_text(root, "PLATFORM", path)),
+        version=_text(root, "PRODUCT_VERSION", path),
+        start=_time(root, "ACQUISITION_DATE", path),
+        quantification=_number(root, "REFLECTANCE_QUANTIFICATION_VALUE", path),
+        nodata=_as_number(special.get("nodata"), "SPECIAL_VALUE nodata", path),
+        angles=_angles(root, path, sun_grid="Sun_Angles_Grids", sun_mean="Sun_Angles"),
+    )
+
+
+def _angles(root: Element, path: Path, *, sun_grid: str, sun_mean: str) -> AngleGrids:
+    """Grids of directions, or their means as grids of one node; the tags of the sun differ between formats."""
+    node = next(root.iter(sun_grid), None)
+    sun, step = (_mean(root, sun_mean, path), (STEP, STEP)) if node is None else _directions(node, path)
     views = [_directions(node, path) for node in root.iter("Viewing_Incidence_Angles_Grids")]
     known = [(grid, step) for grid, step in views if np.isfinite(grid).any()]
     if known:
@@ -109,11 +152,7 @@ def read_tile(path: Path) -> Tile:
         step = known[0][1]
     else:
         view = _mean(root, "Mean_Viewing_Incidence_Angle", path)
-    return Tile(
-        crs=_text(root, "HORIZONTAL_CS_CODE", path),
-        start=None if sensed is None else _time(sensed),
-        angles=AngleGrids(sun=fill_nearest(sun), view=fill_nearest(view), step=step),
-    )
+    return AngleGrids(sun=fill_nearest(sun), view=fill_nearest(view), step=step)
 
 
 def _directions(node: Element, path: Path) -> tuple[np.ndarray, tuple[float, float]]:
@@ -190,5 +229,9 @@ def _version(baseline: str) -> tuple[int, ...]:
     return tuple(int(part) for part in baseline.split(".") if part.isdigit())
 
 
-def _time(text: str) -> Any:
-    return np.datetime64(text.rstrip("Z")).astype("datetime64[ns]")
+def _time(root: Element, tag: str, path: Path) -> Any:
+    text = _text(root, tag, path)
+    try:
+        return np.datetime64(text.rstrip("Z")).astype("datetime64[ns]")
+    except ValueError:
+        raise ReleoError(f"{path}: expected a time in {tag}, got {text!r}; download the product again") from None

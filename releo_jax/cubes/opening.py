@@ -11,7 +11,8 @@ import xarray as xr
 from releo_jax.cubes.convention import sensor_name
 from releo_jax.cubes.datasets import is_dataset, open_dataset
 from releo_jax.cubes.geotiff import is_geotiff, open_geotiff
-from releo_jax.cubes.sentinel2 import CLEAR, is_safe, open_sentinel2
+from releo_jax.cubes.safe import CLEAR, is_safe
+from releo_jax.cubes.sentinel2 import is_sentinel2, open_sentinel2
 from releo_jax.errors import ReleoError
 
 
@@ -31,8 +32,8 @@ def open_cube(
     """Opens an image as a cube `(time, band, y, x)`, lazily: pixels are read when they are asked for.
 
     Args:
-        path: a Sentinel-2 Level-2A `.SAFE` folder; a NetCDF file or Zarr store; a folder of band GeoTIFFs or one
-            GeoTIFF with named bands.
+        path: a Sentinel-2 Level-2A product (a `.SAFE` folder, or a folder of MAJA as Theia distributes it); a NetCDF
+            file or Zarr store; a folder of band GeoTIFFs or one GeoTIFF with named bands.
         sensor: `sentinel2a`, `sentinel2b` or `sentinel2c` (also `S2A`, ...), where the file does not say.
         scale: what a reflectance of 1 is stored as (10000), where the file does not say.
         offset: number to add before dividing by `scale` (-1000 for unharmonised Sentinel-2 from 2022 on).
@@ -40,8 +41,9 @@ def open_cube(
         sun_zenith: degrees, for all pixels; wins over what the file holds.
         view_zenith: likewise.
         relative_azimuth: likewise.
-        resolution: pixel size in metres, 10 or 20, for a `.SAFE` folder.
-        clear: classes of the scene classification that are clear.
+        resolution: pixel size in metres, 10 or 20, for a Sentinel-2 product.
+        clear: classes of the scene classification that are clear; a product of MAJA has bits in its place
+            (`releo_jax.cubes.open_theia`).
 
     Raises:
         ReleoError: says what is wrong, where, and what to do.
@@ -52,10 +54,15 @@ def open_cube(
     if sensor is not None:
         sensor = sensor_name(sensor)
     angles = {"sun_zenith": sun_zenith, "view_zenith": view_zenith, "relative_azimuth": relative_azimuth}
-    if is_safe(path):
+    if is_sentinel2(path):
         if scale is not None or offset is not None:
-            raise ReleoError(f"{path}: scale and offset of a .SAFE product come from its metadata; leave them out")
-        cube = open_sentinel2(path, resolution=resolution, bands=bands, clear=clear)
+            raise ReleoError(f"{path}: scale and offset of a product come from its metadata; leave them out")
+        options = {"clear": clear} if is_safe(path) else {}
+        if not options and tuple(clear) != CLEAR:
+            raise ReleoError(
+                f"{path}: a product of MAJA has no scene classes; leave clear out, or choose bits by open_theia"
+            )
+        cube = open_sentinel2(path, resolution=resolution, bands=bands, **options)
         if sensor is not None and sensor != cube.attrs["sensor"]:
             raise ReleoError(f"{path}: {cube.attrs['sensor']} by its metadata, not {sensor}; leave the sensor out")
         for name, value in angles.items():
@@ -69,6 +76,6 @@ def open_cube(
     if is_geotiff(path):
         return open_geotiff(path, sensor=sensor, scale=scale, offset=offset, bands=bands, angles=angles, clear=clear)
     raise ReleoError(
-        f"{path}: not an image that can be read; expected a .SAFE folder, NetCDF (.nc), Zarr (.zarr), "
-        "a GeoTIFF or a folder of GeoTIFFs named after their bands (B02.tif, ...)"
+        f"{path}: not an image that can be read; expected a .SAFE folder, an unpacked product of "
+        "Theia, NetCDF (.nc), Zarr (.zarr), a GeoTIFF or a folder of GeoTIFFs named after their bands (B02.tif, ...)"
     )

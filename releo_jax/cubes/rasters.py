@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,12 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.transform import Affine
 from rasterio.windows import Window as RasterWindow
 
+from releo_jax.cubes.convention import assemble
 from releo_jax.cubes.values import equals_any
 from releo_jax.errors import ReleoError
+
+BITS = "bits"
+"""Said of a file whose numbers are sets of bits: several pixels have the bits of each of them."""
 
 CHUNK = 1024
 """Largest side of a chunk, pixels: the tile of a Sentinel-2 JPEG 2000 file."""
@@ -164,7 +168,7 @@ def _covers(mine: int, its: int, repeat: int, shrink: int) -> bool:
     return 0 <= surplus < max(repeat, shrink)
 
 
-def read(item: Source, y: slice, x: slice, special: Sequence[float] | None) -> np.ndarray:
+def read(item: Source, y: slice, x: slice, special: Sequence[float] | str | None) -> np.ndarray:
     """Numbers of a source on a window of the cube's grid.
 
     Args:
@@ -172,7 +176,8 @@ def read(item: Source, y: slice, x: slice, special: Sequence[float] | None) -> n
         y: rows of the cube's grid.
         x: columns of the cube's grid.
         special: numbers that stand for no measurement: a mean over several pixels takes the first that occurs among
-            them. None for class numbers, which have no mean: the central pixel is taken.
+            them. None for class numbers, which have no mean: the central pixel is taken. `BITS` for sets of bits: all
+            that are set in any of the pixels.
 
     Returns:
         array (row, column) in the dtype of the file.
@@ -192,16 +197,17 @@ def read(item: Source, y: slice, x: slice, special: Sequence[float] | None) -> n
         numbers = np.pad(numbers, ((0, missing[0]), (0, missing[1])), mode="edge")
         if special is None:
             return numbers[s // 2 :: s, s // 2 :: s]
-        return _block_mean(numbers, s, tuple(special))
+        blocks = numbers.reshape(numbers.shape[0] // s, s, numbers.shape[1] // s, s)
+        if isinstance(special, str):
+            return np.asarray(np.bitwise_or.reduce(blocks, axis=(1, 3)))
+        return _block_mean(blocks, tuple(special))
     return numbers
 
 
-def _block_mean(numbers: np.ndarray, size: int, special: tuple[float, ...]) -> np.ndarray:
-    """Mean over blocks of `size` x `size` pixels; a block that holds a special number becomes that number."""
-    height, width = numbers.shape
-    blocks = numbers.reshape(height // size, size, width // size, size)
+def _block_mean(blocks: np.ndarray, special: tuple[float, ...]) -> np.ndarray:
+    """Mean over the axes 1 and 3; a block that holds a special number becomes that number."""
     mean = blocks.mean(axis=(1, 3), dtype=np.float64)
-    result = (np.rint(mean) if numbers.dtype.kind in "iu" else mean).astype(numbers.dtype)
+    result = (np.rint(mean) if blocks.dtype.kind in "iu" else mean).astype(blocks.dtype)
     for number in reversed(special):
         result[equals_any(blocks, (number,)).any(axis=(1, 3))] = number
     return result
@@ -212,7 +218,9 @@ class _Stack:
 
     ndim = 3
 
-    def __init__(self, sources: Sequence[Source], grid: Grid, dtype: np.dtype, special: Sequence[float] | None) -> None:
+    def __init__(
+        self, sources: Sequence[Source], grid: Grid, dtype: np.dtype, special: Sequence[float] | str | None
+    ) -> None:
         self.sources = tuple(sources)
         self.special = special
         self.dtype = dtype
@@ -226,7 +234,12 @@ class _Stack:
 
 
 def lazy(
-    sources: Sequence[Source], grid: Grid, dtype: np.dtype, *, special: Sequence[float] | None = (), tile: int = CHUNK
+    sources: Sequence[Source],
+    grid: Grid,
+    dtype: np.dtype,
+    *,
+    special: Sequence[float] | str | None = (),
+    tile: int = CHUNK,
 ) -> xr.DataArray:
     """The sources as one lazy array (band, y, x), one chunk a band and tile."""
     stack = _Stack(sources, grid, dtype, special)
@@ -249,3 +262,26 @@ def chunk_side(tiles: Sequence[tuple[int, int]]) -> int:
     if any(tile[0] != tile[1] for tile in tiles) or side > CHUNK:
         return CHUNK
     return CHUNK // side * side
+
+
+def one_date(
+    reflectance: xr.DataArray,
+    mask: xr.DataArray,
+    angles: Mapping[str, Any],
+    *,
+    time: np.datetime64,
+    bands: Sequence[str],
+    grid: Grid,
+    attrs: Mapping[str, Any],
+) -> xr.Dataset:
+    """A cube of one date from reflectance and mask `(band, y, x)` on a grid."""
+    dims = ("time", "band", "y", "x")
+    cube = assemble(
+        reflectance.expand_dims("time").transpose(*dims),
+        mask.expand_dims("time").transpose(*dims),
+        angles,
+        crs=grid.crs,
+        transform=grid.transform,
+        attrs=attrs,
+    )
+    return cube.assign_coords({"time": [time], "band": list(bands), **grid.coordinates()})

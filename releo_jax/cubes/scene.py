@@ -16,8 +16,8 @@ from releo_jax.cubes.ground import surface
 from releo_jax.cubes.layout import COVERS, Layout, clouds, farmland
 from releo_jax.cubes.moisture import moisture_today
 from releo_jax.cubes.rasters import Grid
+from releo_jax.cubes.safe import CLEAR, SCENE_CLASSES, scene_flags
 from releo_jax.cubes.safe_writing import block_mean
-from releo_jax.cubes.sentinel2 import CLEAR, SCENE_CLASSES, scene_flags
 from releo_jax.cubes.sun import solar_position, towards_satellite
 from releo_jax.errors import ReleoError
 

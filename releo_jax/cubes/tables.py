@@ -31,7 +31,7 @@ from releo_jax.cubes.radar import (
     radar_pixels,
     to_decibels,
 )
-from releo_jax.cubes.sentinel2 import CLEAR, scene_flags
+from releo_jax.cubes.safe import CLEAR, scene_flags
 from releo_jax.cubes.values import Coding, check_integers, decode
 from releo_jax.errors import ReleoError
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,28 @@ def _mask(raw: np.ndarray, offset: np.ndarray, coding: Coding) -> np.ndarray:
     mask[equals_any(raw, coding.saturated)] = Flag.SATURATED
     mask[equals_any(raw, coding.nodata)] = Flag.NODATA
     return mask
+
+
+def bit_flags(numbers: xr.DataArray, bits: Sequence[int], flag: Flag, what: str) -> xr.DataArray:
+    """`flag` where any of some bits is set in a number, 0 elsewhere; same shape, uint8, lazily if they are lazy.
+
+    Args:
+        numbers: unsigned integers.
+        bits: from 0, the lowest.
+        flag: what the bits stand for.
+        what: name of the bits, for the message.
+
+    Raises:
+        ReleoError: the numbers have no such bits.
+    """
+    if numbers.dtype.kind != "u":
+        raise ReleoError(f"{what}: expected unsigned integers, got {numbers.dtype}; download the product again")
+    size = 8 * numbers.dtype.itemsize
+    wrong = [bit for bit in bits if bit not in range(size)]
+    if wrong:
+        raise ReleoError(f"{what}: expected bits from 0 to {size - 1}, got {wrong}")
+    word = numbers.dtype.type(sum(1 << bit for bit in set(bits)))
+    return xr.where(numbers & word != 0, np.uint8(flag), np.uint8(0))
 
 
 def equals_any(values: np.ndarray, numbers: tuple[float, ...]) -> np.ndarray:
