@@ -28,7 +28,8 @@ from physics import SunView
 from releo_jax.benchmarking.machine import machine
 from releo_jax.benchmarking.markdown import table
 from releo_jax.cubes.blocks import Window, load_block
-from releo_jax.cubes.radar import open_radar, with_radar
+from releo_jax.cubes.radar import with_radar
+from releo_jax.cubes.radar_files import open_radar
 from releo_jax.cubes.radar_scene import simulate_radar
 from releo_jax.cubes.scene import simulate_scene
 from releo_jax.inference.structure import simulate

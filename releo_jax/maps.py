@@ -33,7 +33,8 @@ from releo_jax.cubes.block_store import BlockStore, stamps
 from releo_jax.cubes.blocks import Block, Window
 from releo_jax.cubes.convention import sensor_name, set_grid
 from releo_jax.cubes.opening import open_cube
-from releo_jax.cubes.radar import open_radar, with_radar
+from releo_jax.cubes.radar import with_radar
+from releo_jax.cubes.radar_files import open_radar
 from releo_jax.cubes.streaming import BlockWriter, frame_of
 from releo_jax.cubes.tables import read_table, with_radar_columns
 from releo_jax.cubes.writing import write_table
@@ -250,6 +251,7 @@ def invert_file(
     method: str | None = None,
     radar: str | os.PathLike[str] | None = None,
     radar_unit: str | None = None,
+    radar_quantity: str | None = None,
     incidence: float | None = None,
     variables: Sequence[str] | None = None,
     level: float = 0.9,
@@ -271,8 +273,10 @@ def invert_file(
         source: an image that `open_cube` opens, or a table (`.csv`, `.parquet`).
         output: `.nc`, `.zarr` or `.tif` for an image, `.csv` or `.parquet` for a table.
         method: one of `METHODS`; None for the default, which with a radar image is `RADAR_METHOD`.
-        radar: Sentinel-1 image on the same grid (`releo_jax.cubes.radar.open_radar`); tables have columns instead.
+        radar: Sentinel-1 images on the same grid, a file or a folder (`releo_jax.cubes.open_radar`); tables have
+            columns instead.
         radar_unit: "linear" or "dB", where the file does not say.
+        radar_quantity: "sigma0" or "gamma0", where the file does not say.
         incidence: degrees, where the radar image or the table has none.
         variables: see `predict`.
         level: see `predict`.
@@ -327,7 +331,8 @@ def invert_file(
     if resume:
         files = [stamps(path) for path in (source, radar) if path is not None]
         request = {"files": files, "method": method, "sensor": sensor, "adapt": adapt, "draws": draws} | {
-            "misfit": misfit, "seed": seed, "radar": [radar_unit, incidence], "temporal": temporal, "reading": reading
+            "misfit": misfit, "seed": seed, "radar": [radar_unit, radar_quantity, incidence], "temporal": temporal,
+            "reading": reading,
         }  # fmt: skip
     cube = open_cube(source, sensor=sensor, **reading)
     # Names without folders: the same image gives the same map wherever it lies.
@@ -343,8 +348,8 @@ def invert_file(
         if not sensors_of(cube):
             cube = cube.assign_attrs(sensor=_assumed(None, source))
         if radar is not None:
-            beside = stack.enter_context(contextlib.closing(open_radar(radar, unit=radar_unit, incidence=incidence)))
-            cube = with_radar(cube, beside)
+            beside = open_radar(radar, unit=radar_unit, quantity=radar_quantity, incidence=incidence)
+            cube = with_radar(cube, stack.enter_context(contextlib.closing(beside)))
         if temporal is not None:
             _warn_missing(check_bands(tuple(cube["band"].values), load_temporal(), str(source)), source)
             return invert_cube(

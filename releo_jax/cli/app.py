@@ -100,10 +100,16 @@ def invert(
     ] = None,
     radar: Annotated[
         Path | None,
-        typer.Option(help="Sentinel-1 VV, VH and incidence on the same grid (.nc, .zarr).", show_default=False),
+        typer.Option(
+            help="Sentinel-1 VV, VH and incidence on the same grid (.nc, .zarr, folder of GeoTIFFs).",
+            show_default=False,
+        ),
     ] = None,
     radar_unit: Annotated[
         str | None, typer.Option(help="linear or dB, where the file does not say.", show_default=False)
+    ] = None,
+    radar_quantity: Annotated[
+        str | None, typer.Option(help="sigma0 or gamma0, where the file does not say.", show_default=False)
     ] = None,
     incidence: Annotated[
         float | None, typer.Option(help="Degrees, where there is no angle of incidence.", show_default=False)
@@ -152,6 +158,7 @@ def invert(
         method=method,
         radar=radar,
         radar_unit=radar_unit,
+        radar_quantity=radar_quantity,
         incidence=incidence,
         variables=_words(variables),
         level=level,

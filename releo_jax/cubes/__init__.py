@@ -45,9 +45,12 @@ from __future__ import annotations
 from releo_jax.cubes.blocks import Block, Window, blocks, load_block, missing_bands
 from releo_jax.cubes.convention import ANGLES, BANDS, SENSORS, Flag, sensor_name
 from releo_jax.cubes.opening import open_cube
+from releo_jax.cubes.radar import with_radar
+from releo_jax.cubes.radar_files import open_radar
 from releo_jax.cubes.safe import CLEAR, SCENE_CLASSES, open_safe
 from releo_jax.cubes.scene import simulate_scene
 from releo_jax.cubes.scene_files import open_truth, write_scene
+from releo_jax.cubes.sentinel1 import open_sentinel1
 from releo_jax.cubes.sentinel2 import open_sentinel2
 from releo_jax.cubes.streaming import BlockWriter, Layer
 from releo_jax.cubes.tables import read_table
@@ -72,13 +75,16 @@ __all__ = [
     "load_block",
     "missing_bands",
     "open_cube",
+    "open_radar",
     "open_safe",
+    "open_sentinel1",
     "open_sentinel2",
     "open_theia",
     "open_truth",
     "read_table",
     "sensor_name",
     "simulate_scene",
+    "with_radar",
     "write_cog",
     "write_cube",
     "write_scene",

@@ -52,7 +52,7 @@ def check_samples(cube: xr.Dataset, scale: float, where: str) -> None:
         raise ReleoError(f"{where}: the image is empty ({dict(cube.sizes)}); check how it was made")
     dates = sorted({0, cube.sizes["time"] // 2, cube.sizes["time"] - 1})
     for number in (3, 9):  # more windows where the first ones lie outside the swath
-        windows = _windows(cube.sizes["y"], cube.sizes["x"], number)
+        windows = sample_windows(cube.sizes["y"], cube.sizes["x"], number)
         parts = _readable([cube.isel(time=dates, y=y, x=x) for y, x in windows])
         if any(np.isfinite(part["reflectance"].values).any() for part in parts):
             break
@@ -80,7 +80,7 @@ def _readable(parts: list[xr.Dataset]) -> tuple[xr.Dataset, ...]:
         return tuple(found)
 
 
-def _windows(height: int, width: int, number: int) -> Iterator[tuple[slice, slice]]:
+def sample_windows(height: int, width: int, number: int) -> Iterator[tuple[slice, slice]]:
     """Windows spread evenly over an image, `number` in each direction; the whole of a small one."""
     if max(height, width) <= number * _SAMPLE:
         yield slice(0, height), slice(0, width)

@@ -1,4 +1,4 @@
-"""Radar images beside an optical one: how they are opened and checked, and their pixels near a date.
+"""Radar images beside an optical one: how they are checked, joined to it, and their pixels near a date.
 
     radar = open_radar("sentinel1.nc")                # backscatter (radar_time, polarisation, y, x), dB; incidence
     cube = with_radar(open_cube("sentinel2.nc"), radar)
@@ -9,16 +9,15 @@ Dates of the radar stay as they are: nothing is interpolated in time. Both image
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from physics.microwave import check_decibels, check_power
+from releo_jax.cubes.convention import grid_of
 from releo_jax.errors import ReleoError
 
 POLARISATIONS = ("VV", "VH")
@@ -27,13 +26,16 @@ POLARISATIONS = ("VV", "VH")
 UNITS = ("linear", "dB")
 """What backscatter may be given in."""
 
+QUANTITIES = ("sigma0", "gamma0")
+"""What backscatter may be normalised by: area on the ground, or area across the line of sight."""
+
 INCIDENCES = (15.0, 60.0)
 """Degrees within which an angle of incidence is believed; Sentinel-1 has 29 to 46."""
 
 _DECIBELS = ("db", "decibel", "decibels")
 _LINEAR = ("1", "linear", "power", "m2/m2", "m2 m-2")
 _POLARISATION = re.compile(r"(?:^|[^A-Za-z])(V[VH])(?=$|[^A-Za-z])", re.IGNORECASE)
-_SAMPLE = 128  # pixels along a side that are looked at before anything is computed
+_QUANTITY = re.compile(r"(sigma|gamma)", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,116 +74,71 @@ def radar_pixels(decibels: np.ndarray, incidence: np.ndarray, days: np.ndarray) 
     )
 
 
-def open_radar(path: str | os.PathLike[str], *, unit: str | None = None, incidence: float | None = None) -> xr.Dataset:
-    """Opens backscatter from a NetCDF file or Zarr store, lazily.
-
-    Variables named after their polarisation (`VV`, `vh`, `sigma0_VV`, `VH_db`, ...) over `(time, y, x)` or `(y, x)`,
-    and the angle of incidence in degrees (`incidence`, `incidence_angle`, ...).
-
-    Args:
-        path: file or store.
-        unit: "linear" or "dB", where neither the attribute `units` nor the name says it.
-        incidence: degrees, for all pixels; wins over what the file holds.
-
-    Returns:
-        `backscatter` (radar_time, polarisation, y, x) in dB, NaN where there is none or where noise was subtracted
-        below zero; `incidence` (radar_time, y, x) in degrees.
-
-    Raises:
-        ReleoError: something is missing, or the numbers are not what the unit says.
-    """
-    path = Path(path)
-    stored = _open(path)
-    names = {name: _polarisation(name) for name in map(str, stored.data_vars)}
-    bands: dict[str, xr.DataArray] = {}
-    for name, polarisation in names.items():
-        if polarisation is None:
-            continue
-        if polarisation in bands:
-            raise ReleoError(f"{path}: more than one variable holds {polarisation}; remove one")
-        bands[polarisation] = _decibels(stored[name], _unit(stored[name], unit, str(path)), str(path))
-    if "VV" not in bands:
-        found = ", ".join(map(str, stored.data_vars)) or "nothing"
-        raise ReleoError(f"{path}: expected a variable named after the polarisation VV (and VH), found {found}")
-    first = bands["VV"]
-    planes = [bands.get(name, xr.full_like(first, np.nan)) for name in POLARISATIONS]
-    data = xr.concat(planes, dim="polarisation", coords="minimal", compat="override", join="override")
-    radar = xr.Dataset(
-        {
-            "backscatter": data.transpose("radar_time", "polarisation", "y", "x"),
-            "incidence": _incidence(stored, first, incidence, str(path)),
-        },
-        attrs={"source": path.name},
-    ).assign_coords(polarisation=list(POLARISATIONS))
-    radar["backscatter"].attrs.update(units="dB", long_name="backscattering coefficient sigma-0")
-    radar["incidence"].attrs.update(units="degree", standard_name="angle_of_incidence")
-    radar.set_close(stored.close)
-    return radar
-
-
-def _open(path: Path) -> xr.Dataset:
-    if not path.exists():
-        raise ReleoError(f"{path}: no such file or folder")
-    try:
-        if path.is_dir() or path.suffix == ".zarr":
-            stored = xr.open_zarr(path, chunks={}, decode_coords="all")
-        else:
-            stored = xr.open_dataset(path, engine="netcdf4", chunks={}, decode_coords="all")
-    except (OSError, ValueError, KeyError) as error:
-        detail = " ".join(str(error).split())[:120]
-        raise ReleoError(
-            f"{path}: cannot be read as NetCDF or Zarr ({detail}); copy it again, or write backscatter as NetCDF"
-        ) from error
-    missing = [name for name in ("y", "x") if name not in stored.coords]
-    if missing:
-        raise ReleoError(f"{path}: no coordinate {', '.join(missing)}; add the coordinates of the pixels")
-    if "time" not in stored.coords:
-        raise ReleoError(f"{path}: no coordinate time; add the dates, which tell how far the optical image is")
-    if stored["time"].dtype.kind != "M":
-        raise ReleoError(f"{path}: expected dates in time, got {stored['time'].dtype}; write it as CF time")
-    if "time" not in stored.dims:
-        stored = stored.expand_dims("time")
-    return stored.rename(time="radar_time").sortby("radar_time")
-
-
-def _polarisation(name: str) -> str | None:
+def polarisation_of(name: str) -> str | None:
+    """The polarisation that a name speaks of, None if it names none."""
     found = _POLARISATION.search(name)
     return None if found is None else found.group(1).upper()
 
 
-def _unit(variable: xr.DataArray, given: str | None, where: str) -> str:
+def unit_of(name: str, stated: str, given: str | None, where: str) -> str:
+    """The unit of backscatter, "linear" or "dB": as given, as stated beside the numbers, or as the name ends.
+
+    Raises:
+        ReleoError: the given unit is not known, or nothing says which it is.
+    """
     if given is not None:
         known = {unit.lower(): unit for unit in UNITS}
         if given.lower() not in known:
             raise ReleoError(f"expected a unit of backscatter among {', '.join(UNITS)}, got {given!r}")
         return known[given.lower()]
-    stated = str(variable.attrs.get("units", "")).strip().lower()
-    if stated in _DECIBELS or re.search(r"_?db$", str(variable.name).lower()):
+    if stated.strip().lower() in _DECIBELS or re.search(r"_?db$", name.lower()):
         return "dB"
-    if stated in _LINEAR:
+    if stated.strip().lower() in _LINEAR:
         return "linear"
     raise ReleoError(
-        f"{where}: {variable.name} does not say whether it is linear power or dB; give --radar-unit linear or "
+        f"{where}: {name} does not say whether it is linear power or dB; give --radar-unit linear or "
         "--radar-unit dB (radar_unit=...)"
     )
 
 
-def _decibels(variable: xr.DataArray, unit: str, where: str) -> xr.DataArray:
-    if variable.dtype.kind != "f":
-        raise ReleoError(
-            f"{where}: {variable.name}: expected calibrated sigma-0, got {variable.dtype} numbers; calibrate"
-        )
-    check_backscatter(_sample(variable), unit, f"{where}: {variable.name}")
+def quantity_of(text: str, given: str | None) -> str | None:
+    """What was measured, "sigma0" or "gamma0": as given, or as a text speaks of it; None where neither says.
+
+    Raises:
+        ReleoError: the given quantity is not known.
+    """
+    if given is not None and given not in QUANTITIES:
+        raise ReleoError(f"expected backscatter as one of {', '.join(QUANTITIES)}, got {given!r}")
+    found = _QUANTITY.search(text)
+    return given or (None if found is None else f"{found.group(1).lower()}0")
+
+
+def sigma_nought(numbers: xr.DataArray, incidence: xr.DataArray, *, unit: str, quantity: str) -> xr.DataArray:
+    """Backscattering coefficient sigma-0 in dB, float32, lazily if the numbers are lazy.
+
+    Args:
+        numbers: backscatter over (..., y, x), NaN where there is none.
+        incidence: degrees, of a shape that goes with it.
+        unit: "linear" or "dB".
+        quantity: "sigma0"; or "gamma0", from which sigma-0 = gamma-0 cos(incidence).
+    """
     if unit == "linear":
-        variable = xr.apply_ufunc(to_decibels, variable, dask="parallelized", output_dtypes=[np.float32])
-    kept = [name for name in variable.coords if name not in ("radar_time", "y", "x", "spatial_ref")]
-    return variable.drop_vars(kept).drop_attrs().astype(np.float32)
+        numbers = xr.apply_ufunc(to_decibels, numbers, dask="parallelized", output_dtypes=[np.float32])
+    if quantity == "gamma0":
+        numbers = numbers + 10.0 * np.log10(np.cos(np.radians(incidence)))
+    return numbers.astype(np.float32)
 
 
 def to_decibels(power: np.ndarray) -> np.ndarray:
     """Decibels float32 of linear powers; NaN where noise was subtracted below zero."""
     positive = np.asarray(power, np.float32) > 0.0
     return np.where(positive, 10.0 * np.log10(np.where(positive, power, 1.0)), np.nan).astype(np.float32)
+
+
+def check_floats(dtype: np.dtype, what: str) -> None:
+    """Raises unless numbers are of a kind that calibrated backscatter has."""
+    if dtype.kind != "f":
+        raise ReleoError(f"{what}: expected calibrated backscatter, got {dtype} numbers; calibrate")
 
 
 def check_backscatter(numbers: np.ndarray, unit: str, what: str) -> None:
@@ -218,26 +175,13 @@ def check_incidence(numbers: np.ndarray, what: str) -> None:
         )
 
 
-def _incidence(stored: xr.Dataset, like: xr.DataArray, given: float | None, where: str) -> xr.DataArray:
-    if given is not None:
-        check_incidence(np.asarray([given]), "--incidence")
-        return xr.full_like(like, given)
-    for name in map(str, stored.data_vars):
-        if "incidence" in name.lower() or name.lower() in ("angle", "theta"):
-            found = stored[name]
-            check_incidence(_sample(found), f"{where}: {name}")
-            kept = [coordinate for coordinate in found.coords if coordinate not in ("radar_time", "y", "x")]
-            plain = found.drop_vars(kept).drop_attrs().astype(np.float32)
-            return xr.broadcast(plain, like)[0].transpose("radar_time", "y", "x")
-    raise ReleoError(f"{where}: no angle of incidence in the file; give --incidence DEGREES (incidence=...)")
-
-
-def _sample(variable: xr.DataArray) -> np.ndarray:
-    """Some numbers of a variable in memory."""
-    step = {
-        name: slice(None, None, max(1, variable.sizes[name] // _SAMPLE)) for name in ("y", "x") if name in variable.dims
-    }
-    return np.asarray(variable.isel(step).values, np.float64)
+def radar_dataset(backscatter: xr.DataArray, incidence: xr.DataArray, attrs: Mapping[str, str]) -> xr.Dataset:
+    """Backscatter (radar_time, polarisation, y, x) in dB and incidence (radar_time, y, x) in degrees as one dataset."""
+    radar = xr.Dataset({"backscatter": backscatter, "incidence": incidence}, attrs=dict(attrs))
+    radar = radar.assign_coords(polarisation=list(POLARISATIONS))
+    radar["backscatter"].attrs.update(units="dB", long_name="backscattering coefficient sigma-0")
+    radar["incidence"].attrs.update(units="degree", standard_name="angle_of_incidence")
+    return radar
 
 
 def with_radar(cube: xr.Dataset, radar: xr.Dataset) -> xr.Dataset:
@@ -245,7 +189,7 @@ def with_radar(cube: xr.Dataset, radar: xr.Dataset) -> xr.Dataset:
 
     Args:
         cube: image `(time, band, y, x)` with known dates.
-        radar: as `open_radar` returns it.
+        radar: as `releo_jax.cubes.radar_files.open_radar` returns it.
 
     Returns:
         the cube with `backscatter` and `incidence`.
@@ -258,6 +202,12 @@ def with_radar(cube: xr.Dataset, radar: xr.Dataset) -> xr.Dataset:
     )
     if np.isnat(cube["time"].values).any():
         raise ReleoError(f"{one}: has no date, which must be known beside radar dates; add the coordinate time")
+    crs, other_crs = grid_of(cube)[0], grid_of(radar)[0]
+    if crs is not None and other_crs is not None and crs != other_crs:
+        raise ReleoError(
+            f"grids do not match: {one} has {crs.to_string()[:40]}, {other} has {other_crs.to_string()[:40]}; warp the "
+            "radar to the grid of the image first (gdalwarp)"
+        )
     for name in ("y", "x"):
         mine, its = cube[name].values.astype(float), radar[name].values.astype(float)
         step = abs(mine[1] - mine[0]) if mine.size > 1 else 1.0

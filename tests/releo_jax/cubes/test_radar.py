@@ -9,7 +9,8 @@ import xarray as xr
 
 from releo_jax import maps
 from releo_jax.cubes.blocks import Window, load_block
-from releo_jax.cubes.radar import open_radar, with_radar
+from releo_jax.cubes.radar import with_radar
+from releo_jax.cubes.radar_files import open_radar
 from releo_jax.cubes.tables import read_table, with_radar_columns
 from releo_jax.errors import ReleoError
 from tests.releo_jax.doubles import make_cube
@@ -121,13 +122,23 @@ def mistaken(tmp_path, what):
         ("no date", "no coordinate time; add the dates"),
         ("other grid", "grids do not match: .*warp the radar"),
         ("no polarisation", "expected a variable named after the polarisation VV .*found first, second"),
-        ("numbers", "VV: expected calibrated sigma-0, got int16 numbers"),
+        ("numbers", "VV: expected calibrated backscatter, got int16 numbers"),
         ("numbers as floats", "VV: expected linear power .* looks like digital numbers: calibrate"),
     ],
 )
 def test_mistakes_are_named_with_their_remedy(tmp_path, what, message):
     with pytest.raises(ReleoError, match=message):
         mistaken(tmp_path, what)
+
+
+def test_gamma_nought_becomes_sigma_nought(tmp_path):
+    cube = make_cube()
+    radar = make_radar(cube, angles=np.linspace(30.0, 45.0, cube.sizes["x"])).rename(VV="gamma0_VV")
+    found = open_radar(written(tmp_path, radar))["backscatter"].sel(polarisation="VV").values
+    expected = radar["gamma0_VV"].values * np.cos(np.radians(radar["incidence_angle"].values))
+    np.testing.assert_allclose(10.0 ** (0.1 * found), expected, rtol=1e-5)
+    as_it_is = open_radar(tmp_path / "radar.nc", quantity="sigma0")["backscatter"].sel(polarisation="VV").values
+    np.testing.assert_allclose(10.0 ** (0.1 * as_it_is), radar["gamma0_VV"].values, rtol=1e-5)
 
 
 def test_radar_and_method_go_together(tmp_path):
