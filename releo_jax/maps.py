@@ -347,6 +347,8 @@ def invert_file(
         stack.enter_context(contextlib.closing(cube))
         if not sensors_of(cube):
             cube = cube.assign_attrs(sensor=_assumed(None, source))
+        for name in sensors_of(cube):
+            sensor_name(name)  # raises where no retrieval knows it
         if radar is not None:
             beside = open_radar(radar, unit=radar_unit, quantity=radar_quantity, incidence=incidence)
             cube = with_radar(cube, stack.enter_context(contextlib.closing(beside)))

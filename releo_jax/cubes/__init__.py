@@ -17,12 +17,13 @@ variable               dimensions                  content
 `relative_azimuth`     (time,) or (time, y, x)     float32, degrees, azimuth of the sensor minus azimuth of the sun
 =====================  ==========================  ====================================================================
 
-Coordinates: `time` (datetime64, UTC), `band` (names `B01` ... `B12`, `B8A`), `y` and `x` (centres of the pixels, in the
-unit of the CRS), `spatial_ref` (CRS and transform as rioxarray writes them: `cube.rio.crs`, `cube.rio.transform()`).
-Where the dates come from different satellites, `sensor` is a coordinate along `time`.
+Coordinates: `time` (datetime64, UTC), `band` (names `B01` ... `B12`, `B8A`; of Landsat `B1` ... `B7`), `y` and `x`
+(centres of the pixels, in the unit of the CRS), `spatial_ref` (CRS and transform as rioxarray writes them:
+`cube.rio.crs`, `cube.rio.transform()`). Where the dates come from different satellites, `sensor` is a coordinate along
+`time`.
 
-Attributes: `sensor` (`sentinel2a`, `sentinel2b`, `sentinel2c`; absent if nothing says which), and where the source
-tells them those of `releo_jax.cubes.convention.PRODUCT_ATTRS`, `resampling`, `source`.
+Attributes: `sensor` (`sentinel2a`, `sentinel2b`, `sentinel2c`, `landsat8`, `landsat9`; absent if nothing says which),
+and where the source tells them those of `releo_jax.cubes.convention.PRODUCT_ATTRS`, `resampling`, `source`.
 
 Results carry the same `time`, `y`, `x` and `spatial_ref`, one variable `(time, y, x)` a figure:
 `leaf_area_index_mean`, `leaf_area_index_std`, `leaf_area_index_q05`, ..., `leaf_area_index_flag`.
@@ -43,7 +44,8 @@ a `releo_jax.errors.ReleoError`.
 from __future__ import annotations
 
 from releo_jax.cubes.blocks import Block, Window, blocks, load_block, missing_bands
-from releo_jax.cubes.convention import ANGLES, BANDS, SENSORS, Flag, sensor_name
+from releo_jax.cubes.convention import ANGLES, BANDS, LANDSAT_BANDS, LANDSAT_SENSORS, SENSORS, Flag, sensor_name
+from releo_jax.cubes.landsat import CLOUDY_BITS, PIXEL_QUALITY, open_landsat
 from releo_jax.cubes.opening import open_cube
 from releo_jax.cubes.radar import with_radar
 from releo_jax.cubes.radar_files import open_radar
@@ -61,9 +63,13 @@ __all__ = [
     "ANGLES",
     "BANDS",
     "CLEAR",
+    "CLOUDY_BITS",
     "CLOUD_BITS",
     "GEOPHYSICAL_BITS",
     "GEOPHYSICAL_MASK",
+    "LANDSAT_BANDS",
+    "LANDSAT_SENSORS",
+    "PIXEL_QUALITY",
     "SCENE_CLASSES",
     "SENSORS",
     "Block",
@@ -75,6 +81,7 @@ __all__ = [
     "load_block",
     "missing_bands",
     "open_cube",
+    "open_landsat",
     "open_radar",
     "open_safe",
     "open_sentinel1",

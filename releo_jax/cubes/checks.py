@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from rasterio.errors import RasterioError
 
-from releo_jax.cubes.convention import ANGLES, BANDS, HIGHEST_REFLECTANCE, Flag
+from releo_jax.cubes.convention import ANGLES, HIGHEST_REFLECTANCE, Flag, bands_known
 from releo_jax.errors import ReleoError
 
 _SAMPLE = 32
@@ -35,9 +35,10 @@ def check_cube(cube: xr.Dataset) -> None:
         if cube[name].dims not in dims:
             expected = " or ".join(f"({', '.join(d)})" for d in dims)
             raise ReleoError(f"not a cube: expected {name} with dimensions {expected}, got {cube[name].dims}")
-    unknown = [str(name) for name in cube["band"].values if str(name) not in BANDS]
+    known = bands_known(cube.attrs.get("sensor"))
+    unknown = [str(name) for name in cube["band"].values if str(name) not in known]
     if unknown:
-        raise ReleoError(f"not a cube: unknown band {', '.join(unknown)}; expected names among {', '.join(BANDS)}")
+        raise ReleoError(f"not a cube: unknown band {', '.join(unknown)}; expected names among {', '.join(known)}")
 
 
 def check_samples(cube: xr.Dataset, scale: float, where: str) -> None:

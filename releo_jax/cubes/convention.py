@@ -22,7 +22,13 @@ BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "
 """Names of the Sentinel-2 bands, in the order of their wavelengths."""
 
 SENSORS = ("sentinel2a", "sentinel2b", "sentinel2c")
-"""Names of the sensors that cubes may carry; those of `physics.sensor`."""
+"""Names of the Sentinel-2 sensors, those of `physics.sensor`; the retrievals that come with the package know these."""
+
+LANDSAT_BANDS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7")
+"""Names of the Landsat-8 and 9 bands, as in their products and in `physics.sensor`: `B5` is the near infrared."""
+
+LANDSAT_SENSORS = ("landsat8", "landsat9")
+"""Names of the Landsat sensors that cubes may carry, those of `physics.sensor`."""
 
 ANGLES = ("sun_zenith", "view_zenith", "relative_azimuth")
 
@@ -34,6 +40,7 @@ PRODUCT_ATTRS = (
     "clear_scene_classes",
     "cloud_bits",
     "geophysical_bits",
+    "cloudy_bits",
 )
 """Attributes in which a cube says what it was read from."""
 
@@ -80,46 +87,59 @@ def mask_attrs() -> dict[str, Any]:
     }
 
 
-def band_name(text: str) -> str | None:
-    """The band that a name speaks of (`B2`, `S2-L2A-B02`, `T32TNT_20220305_B8A_20m`), None if it names none."""
+def band_name(text: str, known: Sequence[str] = BANDS) -> str | None:
+    """The band that a name speaks of (`B2`, `S2-L2A-B02`, `T32TNT_20220305_B8A_20m`), None if it names none.
+
+    Args:
+        text: the name.
+        known: `BANDS` or `LANDSAT_BANDS`.
+    """
     found = _BAND.search(str(text))
     if found is None:
         return None
     digits = found.group(1).upper().lstrip("0")
-    return f"B{digits}" if digits == "8A" else f"B{int(digits):02d}"
+    names = (f"B{digits}", f"B{digits.zfill(2)}")
+    return next((name for name in names if name in known), None)
 
 
-def sort_bands(names: Iterable[str]) -> tuple[str, ...]:
+def bands_known(sensor: object) -> tuple[str, ...]:
+    """The bands of the sensor of a cube, those of Sentinel-2 where nothing says which it is."""
+    return LANDSAT_BANDS if sensor in LANDSAT_SENSORS else BANDS
+
+
+def sort_bands(names: Iterable[str], known: Sequence[str] = BANDS) -> tuple[str, ...]:
     """The bands in the order of their wavelengths."""
-    return tuple(sorted(names, key=BANDS.index))
+    return tuple(sorted(names, key=known.index))
 
 
-def choose_bands(available: Sequence[str], wanted: Sequence[str] | None, where: str) -> tuple[str, ...]:
-    """The bands to read: those wanted, or all that there are.
+def choose_bands(
+    available: Sequence[str], wanted: Sequence[str] | None, where: str, known: Sequence[str] = BANDS
+) -> tuple[str, ...]:
+    """The bands to read: those wanted, or all that there are; `known` are those of the sensor.
 
     Raises:
         ReleoError: names the bands that are missing, those that are there, and unknown names.
     """
     if not available:
-        raise ReleoError(f"{where}: expected bands with names such as B02 or B8A, found none; name the bands")
+        raise ReleoError(f"{where}: expected bands with names such as {known[1]}, found none; name the bands")
     if wanted is None:
-        return sort_bands(available)
-    names = [band_name(name) for name in wanted]
+        return sort_bands(available, known)
+    names = [band_name(name, known) for name in wanted]
     unknown = [given for given, name in zip(wanted, names, strict=True) if name is None]
     if unknown:
-        raise ReleoError(f"unknown band {', '.join(map(repr, unknown))}; expected names among {', '.join(BANDS)}")
+        raise ReleoError(f"unknown band {', '.join(map(repr, unknown))}; expected names among {', '.join(known)}")
     chosen = tuple(dict.fromkeys(name for name in names if name))
     missing = [name for name in chosen if name not in available]
     if missing:
         raise ReleoError(
-            f"{where}: missing band {', '.join(missing)}; found {', '.join(sort_bands(available))}; "
+            f"{where}: missing band {', '.join(missing)}; found {', '.join(sort_bands(available, known))}; "
             "ask for fewer bands or add the missing ones"
         )
     return chosen
 
 
-def sensor_name(text: str) -> str:
-    """The convention's name of a sensor (`sentinel2a` for `S2A`, `Sentinel-2A`, ...).
+def sensor_name(text: str, known: Sequence[str] = SENSORS) -> str:
+    """The convention's name of a sensor (`sentinel2a` for `S2A`, `Sentinel-2A`, ...), one of those known.
 
     Raises:
         ReleoError: the sensor is not known.
@@ -127,8 +147,11 @@ def sensor_name(text: str) -> str:
     squeezed = re.sub(r"[^a-z0-9]", "", str(text).lower())
     squeezed = re.sub(r"^s2(?=[abc])", "sentinel2", squeezed)
     squeezed = re.sub(r"msi$", "", squeezed)
-    if squeezed not in SENSORS:
-        raise ReleoError(f"unknown sensor {text!r}; expected {', '.join(SENSORS[:-1])} or {SENSORS[-1]}")
+    if squeezed not in known:
+        alone = (
+            "; the retrievals that come with the package know Sentinel-2 only" if squeezed in LANDSAT_SENSORS else ""
+        )
+        raise ReleoError(f"unknown sensor {text!r}; expected {', '.join(known[:-1])} or {known[-1]}{alone}")
     return squeezed
 
 

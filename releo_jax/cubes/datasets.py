@@ -15,9 +15,12 @@ from rasterio.transform import Affine
 from releo_jax.cubes.checks import check_cube, check_samples
 from releo_jax.cubes.convention import (
     ANGLES,
+    LANDSAT_SENSORS,
     PRODUCT_ATTRS,
+    SENSORS,
     assemble,
     band_name,
+    bands_known,
     choose_angles,
     choose_bands,
     sensor_name,
@@ -89,7 +92,7 @@ def _cube(
 ) -> xr.Dataset:
     """The cube that a stored dataset holds."""
     raw = _bands(stored, path)
-    chosen = choose_bands([str(name) for name in raw["band"].values], bands, str(path))
+    chosen = choose_bands([str(name) for name in raw["band"].values], bands, str(path), _known(stored))
     raw = _chunked(raw.sel(band=list(chosen)))
     if "mask" in stored and scale is None and raw.dtype == np.float32 and "flag_meanings" in stored["mask"].attrs:
         reflectance, mask, coding = raw, _pick(stored["mask"], chosen, raw), Coding()
@@ -143,12 +146,13 @@ def _open(path: Path) -> xr.Dataset:
 
 def _bands(stored: xr.Dataset, path: Path) -> xr.DataArray:
     """The variable or variables that hold reflectance, as one array with named bands."""
+    known = _known(stored)
     for name in _REFLECTANCE:
         if name in stored and "band" in stored[name].dims:
             raw = stored[name]
             labels = raw["band"].values if "band" in raw.coords else raw.attrs.get("long_name", ())
             labels = [labels] if isinstance(labels, str) else list(labels)
-            names = [band_name(label) for label in labels]
+            names = [band_name(label, known) for label in labels]
             unknown = [str(label) for label, band in zip(labels, names, strict=True) if band is None]
             if unknown or len(names) != raw.sizes["band"] or len(set(names)) != len(names):
                 raise ReleoError(
@@ -157,7 +161,8 @@ def _bands(stored: xr.Dataset, path: Path) -> xr.DataArray:
             raw = raw.assign_coords(band=names)
             break
     else:
-        single = {band_name(str(name)): str(name) for name in stored.data_vars if {"y", "x"} <= set(stored[name].dims)}
+        planes = [str(name) for name in stored.data_vars if {"y", "x"} <= set(stored[name].dims)]
+        single = {band_name(name, known): name for name in planes}
         single.pop(None, None)
         if not single:
             raise ReleoError(
@@ -179,6 +184,11 @@ def _bands(stored: xr.Dataset, path: Path) -> xr.DataArray:
     if raw["time"].dtype.kind != "M":
         raise ReleoError(f"{path}: expected dates in time, got {raw['time'].dtype}; write it as CF time")
     return raw.transpose(*_DIMS)
+
+
+def _known(stored: xr.Dataset) -> tuple[str, ...]:
+    """The bands of the sensor that a file names."""
+    return bands_known(stored.attrs.get("sensor"))
 
 
 def _chunked(array: xr.DataArray) -> xr.DataArray:
@@ -239,7 +249,7 @@ def _with_sensor(cube: xr.Dataset, stored: xr.Dataset, sensor: str | None) -> xr
     if sensor is None and "sensor" in cube.attrs:
         sensor = cube.attrs["sensor"]
     if sensor is not None:
-        return cube.assign_attrs(sensor=sensor_name(sensor))
+        return cube.assign_attrs(sensor=sensor_name(sensor, (*SENSORS, *LANDSAT_SENSORS)))
     for name in ("sensor", "scene_id", "product_id", "productid", "product"):
         if name in stored and stored[name].dims == ("time",):
             found = [re.match(r"(?:sentinel-?2|S2)([ABC])", str(text), re.IGNORECASE) for text in stored[name].values]

@@ -11,6 +11,7 @@ import xarray as xr
 from releo_jax.cubes.convention import sensor_name
 from releo_jax.cubes.datasets import is_dataset, open_dataset
 from releo_jax.cubes.geotiff import is_geotiff, open_geotiff
+from releo_jax.cubes.landsat import is_landsat, open_landsat
 from releo_jax.cubes.safe import CLEAR, is_safe
 from releo_jax.cubes.sentinel2 import is_sentinel2, open_sentinel2
 from releo_jax.errors import ReleoError
@@ -33,7 +34,8 @@ def open_cube(
 
     Args:
         path: a Sentinel-2 Level-2A product (a `.SAFE` folder, or a folder of MAJA as Theia distributes it); a NetCDF
-            file or Zarr store; a folder of band GeoTIFFs or one GeoTIFF with named bands.
+            file or Zarr store; a Landsat-8 or 9 Collection 2 Level-2 folder; a folder of band GeoTIFFs or one GeoTIFF
+            with named bands.
         sensor: `sentinel2a`, `sentinel2b` or `sentinel2c` (also `S2A`, ...), where the file does not say.
         scale: what a reflectance of 1 is stored as (10000), where the file does not say.
         offset: number to add before dividing by `scale` (-1000 for unharmonised Sentinel-2 from 2022 on).
@@ -58,10 +60,8 @@ def open_cube(
         if scale is not None or offset is not None:
             raise ReleoError(f"{path}: scale and offset of a product come from its metadata; leave them out")
         options = {"clear": clear} if is_safe(path) else {}
-        if not options and tuple(clear) != CLEAR:
-            raise ReleoError(
-                f"{path}: a product of MAJA has no scene classes; leave clear out, or choose bits by open_theia"
-            )
+        if not options:
+            _check_clear(clear, path, "open_theia")
         cube = open_sentinel2(path, resolution=resolution, bands=bands, **options)
         if sensor is not None and sensor != cube.attrs["sensor"]:
             raise ReleoError(f"{path}: {cube.attrs['sensor']} by its metadata, not {sensor}; leave the sensor out")
@@ -69,6 +69,11 @@ def open_cube(
             if value is not None:
                 cube[name] = xr.full_like(cube[name], value)
         return cube
+    if is_landsat(path):
+        if (scale, offset, sensor) != (None, None, None):
+            raise ReleoError(f"{path}: sensor, scale and offset of a product come from its metadata; leave them out")
+        _check_clear(clear, path, "open_landsat")
+        return open_landsat(path, bands=bands, angles=angles)
     if is_dataset(path):
         return open_dataset(path, sensor=sensor, scale=scale, offset=offset, bands=bands, angles=angles, clear=clear)
     if path.suffix.lower() in (".csv", ".parquet", ".txt"):
@@ -77,5 +82,11 @@ def open_cube(
         return open_geotiff(path, sensor=sensor, scale=scale, offset=offset, bands=bands, angles=angles, clear=clear)
     raise ReleoError(
         f"{path}: not an image that can be read; expected a .SAFE folder, an unpacked product of "
-        "Theia, NetCDF (.nc), Zarr (.zarr), a GeoTIFF or a folder of GeoTIFFs named after their bands (B02.tif, ...)"
+        "Theia or Landsat, NetCDF (.nc), Zarr (.zarr), a GeoTIFF or a folder of GeoTIFFs named after their bands "
+        "(B02.tif, ...)"
     )
+
+
+def _check_clear(clear: Sequence[int], path: Path, function: str) -> None:
+    if tuple(clear) != CLEAR:
+        raise ReleoError(f"{path}: this product has no scene classes; leave clear out, or choose bits by {function}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -132,3 +133,72 @@ def _theia_metadata(product: str, platform: str, time: str) -> str:
   </Radiometric_Informations>
 </Muscate_Metadata_Document>
 """
+
+
+LANDSAT = "LC08_L2SP_195027_20220605_20220610_02_T1"
+
+
+def landsat_metadata() -> dict[str, dict[str, str]]:
+    factors = {f"REFLECTANCE_{name}_BAND_{band}": value for band in range(1, 8) for name, value in (
+        ("MULT", "2.75e-05"), ("ADD", "-0.2"))}  # fmt: skip
+    return {
+        "PRODUCT_CONTENTS": {
+            "LANDSAT_PRODUCT_ID": LANDSAT,
+            "PROCESSING_LEVEL": "L2SP",
+            "COLLECTION_NUMBER": "02",
+        },
+        "IMAGE_ATTRIBUTES": {
+            "SPACECRAFT_ID": "LANDSAT_8",
+            "DATE_ACQUIRED": "2022-06-05",
+            "SCENE_CENTER_TIME": "10:10:38.1234560Z",
+            "SUN_AZIMUTH": "143.5",
+            "SUN_ELEVATION": "60.25",
+        },
+        "LEVEL2_SURFACE_REFLECTANCE_PARAMETERS": factors,
+        "LEVEL1_RADIOMETRIC_RESCALING": {"REFLECTANCE_MULT_BAND_2": "2.0000E-05"},
+    }
+
+
+def landsat_numbers(shape: tuple[int, int] = (20, 30)) -> dict[str, np.ndarray]:
+    """Numbers by band that make reflectance of 0 to 0.9, 0 (nothing) in the first three rows."""
+    rng = np.random.default_rng(3)
+    numbers = {f"B{band}": rng.integers(7273, 40_000, shape).astype(np.uint16) for band in range(1, 8)}
+    for plane in numbers.values():
+        plane[:3] = 0
+    return numbers
+
+
+def write_landsat(
+    folder: Path,
+    *,
+    quality: np.ndarray | None = None,
+    radiometry: np.ndarray | None = None,
+    angles: bool = True,
+    metadata: dict[str, dict[str, str]] | None = None,
+    kind: str = "json",
+) -> Path:
+    """A Collection 2 Level-2 product; with `angles` the angle bands of Level 1 beside it."""
+    path = folder / LANDSAT
+    for name, plane in landsat_numbers().items():
+        write_tif(path / f"{LANDSAT}_SR_{name}.TIF", plane, 30, nodata=0)
+    shape = plane.shape
+    clear = np.full(shape, 21824, np.uint16)  # bit 6, and low confidence of everything
+    clear[:3] = 1
+    write_tif(path / f"{LANDSAT}_QA_PIXEL.TIF", clear if quality is None else quality, 30, nodata=1)
+    saturated = np.zeros(shape, np.uint16) if radiometry is None else radiometry
+    write_tif(path / f"{LANDSAT}_QA_RADSAT.TIF", saturated, 30)
+    write_tif(path / f"{LANDSAT}_ST_B10.TIF", np.full(shape, 40_000, np.uint16), 30)
+    ramp = np.broadcast_to(np.arange(shape[1], dtype=np.int16), shape)
+    if angles:
+        for name, middle in (("SZA", 3000), ("SAA", 14_350), ("VZA", 400), ("VAA", -8000)):
+            write_tif(path / f"LC08_L1TP_195027_20220605_20220610_02_T1_{name}.TIF", middle + ramp, 30)
+    content = metadata or landsat_metadata()
+    if kind == "json":
+        (path / f"{LANDSAT}_MTL.json").write_text(json.dumps({"LANDSAT_METADATA_FILE": content}))
+    else:
+        groups = "".join(
+            f"<{group}>{''.join(f'<{name}>{text}</{name}>' for name, text in items.items())}</{group}>"
+            for group, items in content.items()
+        )
+        (path / f"{LANDSAT}_MTL.xml").write_text(f"<LANDSAT_METADATA_FILE>{groups}</LANDSAT_METADATA_FILE>")
+    return path
