@@ -54,6 +54,7 @@ from releo_jax.cubes.scene import simulate_scene
 from releo_jax.cubes.scene_files import open_truth, write_scene
 from releo_jax.cubes.sentinel1 import open_sentinel1
 from releo_jax.cubes.sentinel2 import open_sentinel2
+from releo_jax.cubes.series import join_dates
 from releo_jax.cubes.streaming import BlockWriter, Layer
 from releo_jax.cubes.tables import read_table
 from releo_jax.cubes.theia import CLOUD_BITS, GEOPHYSICAL_BITS, GEOPHYSICAL_MASK, open_theia
@@ -78,6 +79,7 @@ __all__ = [
     "Layer",
     "Window",
     "blocks",
+    "join_dates",
     "load_block",
     "missing_bands",
     "open_cube",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import xarray as xr
@@ -12,8 +12,10 @@ from releo_jax.cubes.convention import sensor_name
 from releo_jax.cubes.datasets import is_dataset, open_dataset
 from releo_jax.cubes.geotiff import is_geotiff, open_geotiff
 from releo_jax.cubes.landsat import is_landsat, open_landsat
-from releo_jax.cubes.safe import CLEAR, is_safe
-from releo_jax.cubes.sentinel2 import is_sentinel2, open_sentinel2
+from releo_jax.cubes.safe import CLEAR, is_safe, open_safe
+from releo_jax.cubes.sentinel2 import is_sentinel2
+from releo_jax.cubes.series import join_dates
+from releo_jax.cubes.theia import open_theia
 from releo_jax.errors import ReleoError
 
 
@@ -35,7 +37,7 @@ def open_cube(
     Args:
         path: a Sentinel-2 Level-2A product (a `.SAFE` folder, or a folder of MAJA as Theia distributes it); a NetCDF
             file or Zarr store; a Landsat-8 or 9 Collection 2 Level-2 folder; a folder of band GeoTIFFs or one GeoTIFF
-            with named bands.
+            with named bands; a folder of products of one tile, which become one cube along time.
         sensor: `sentinel2a`, `sentinel2b` or `sentinel2c` (also `S2A`, ...), where the file does not say.
         scale: what a reflectance of 1 is stored as (10000), where the file does not say.
         offset: number to add before dividing by `scale` (-1000 for unharmonised Sentinel-2 from 2022 on).
@@ -56,24 +58,12 @@ def open_cube(
     if sensor is not None:
         sensor = sensor_name(sensor)
     angles = {"sun_zenith": sun_zenith, "view_zenith": view_zenith, "relative_azimuth": relative_azimuth}
-    if is_sentinel2(path):
+    products = [path] if _is_product(path) else _products(path)
+    if products:
         if scale is not None or offset is not None:
             raise ReleoError(f"{path}: scale and offset of a product come from its metadata; leave them out")
-        options = {"clear": clear} if is_safe(path) else {}
-        if not options:
-            _check_clear(clear, path, "open_theia")
-        cube = open_sentinel2(path, resolution=resolution, bands=bands, **options)
-        if sensor is not None and sensor != cube.attrs["sensor"]:
-            raise ReleoError(f"{path}: {cube.attrs['sensor']} by its metadata, not {sensor}; leave the sensor out")
-        for name, value in angles.items():
-            if value is not None:
-                cube[name] = xr.full_like(cube[name], value)
-        return cube
-    if is_landsat(path):
-        if (scale, offset, sensor) != (None, None, None):
-            raise ReleoError(f"{path}: sensor, scale and offset of a product come from its metadata; leave them out")
-        _check_clear(clear, path, "open_landsat")
-        return open_landsat(path, bands=bands, angles=angles)
+        cubes = [_open_product(product, sensor, bands, angles, resolution, clear) for product in products]
+        return cubes[0] if products == [path] else join_dates(cubes, str(path))
     if is_dataset(path):
         return open_dataset(path, sensor=sensor, scale=scale, offset=offset, bands=bands, angles=angles, clear=clear)
     if path.suffix.lower() in (".csv", ".parquet", ".txt"):
@@ -87,6 +77,33 @@ def open_cube(
     )
 
 
-def _check_clear(clear: Sequence[int], path: Path, function: str) -> None:
-    if tuple(clear) != CLEAR:
+def _is_product(path: Path) -> bool:
+    return is_sentinel2(path) or is_landsat(path)
+
+
+def _products(path: Path) -> list[Path]:
+    """The products that a folder holds, none if it is something else."""
+    return [] if path.is_file() or is_dataset(path) else sorted(filter(_is_product, path.iterdir()))
+
+
+def _open_product(
+    path: Path,
+    sensor: str | None,
+    bands: Sequence[str] | None,
+    angles: Mapping[str, float | None],
+    resolution: int,
+    clear: Sequence[int],
+) -> xr.Dataset:
+    if is_safe(path):
+        cube = open_safe(path, resolution=resolution, bands=bands, clear=clear)
+    elif tuple(clear) != CLEAR:
+        function = "open_landsat" if is_landsat(path) else "open_theia"
         raise ReleoError(f"{path}: this product has no scene classes; leave clear out, or choose bits by {function}")
+    elif is_landsat(path):
+        cube = open_landsat(path, bands=bands, angles=angles)
+    else:
+        cube = open_theia(path, resolution=resolution, bands=bands)
+    if sensor is not None and sensor != cube.attrs["sensor"]:
+        raise ReleoError(f"{path}: {cube.attrs['sensor']} by its metadata, not {sensor}; leave the sensor out")
+    given = {name: xr.full_like(cube[name], value) for name, value in angles.items() if value is not None}
+    return cube.assign(given)

@@ -10,6 +10,7 @@ from typing import Any
 import xarray as xr
 
 from releo_jax.cubes.safe import is_safe, open_safe
+from releo_jax.cubes.series import join_dates
 from releo_jax.cubes.theia import is_theia, open_theia
 
 
@@ -19,23 +20,31 @@ def is_sentinel2(path: Path) -> bool:
 
 
 def open_sentinel2(
-    product: str | os.PathLike[str], *, resolution: int = 10, bands: Sequence[str] | None = None, **options: Any
+    products: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    resolution: int = 10,
+    bands: Sequence[str] | None = None,
+    **options: Any,
 ) -> xr.Dataset:
-    """Opens a Sentinel-2 Level-2A product as a cube; nothing but the metadata is read before it is asked for.
+    """Opens Sentinel-2 Level-2A products as a cube; nothing but the metadata is read before it is asked for.
 
     Args:
-        product: a `.SAFE` folder, or a folder of MAJA as Theia distributes it.
+        products: a `.SAFE` folder, or a folder of MAJA as Theia distributes it; or several of them, of one tile.
         resolution: pixel size of the cube in metres, 10 or 20.
         bands: names of the bands, None for all in the product.
         **options: which pixels are clear, in the terms of the product: those of `open_safe` (`clear`) or of
             `open_theia` (`cloud_bits`, `geophysical_bits`, `correction`).
 
     Returns:
-        cube with one date, `(time, band, y, x)`.
+        cube `(time, band, y, x)`, in the order of the dates (`releo_jax.cubes.join_dates`).
 
     Raises:
-        ReleoError: something is missing or damaged, or a band is asked for that the product does not hold.
+        ReleoError: something is missing or damaged, a band is asked for that a product does not hold, or products do
+            not fit together.
     """
-    path = Path(product)
+    if not isinstance(products, str | os.PathLike):
+        cubes = [open_sentinel2(product, resolution=resolution, bands=bands, **options) for product in products]
+        return join_dates(cubes, f"{len(cubes)} products")
+    path = Path(products)
     open_product = open_theia if is_theia(path) else open_safe
     return open_product(path, resolution=resolution, bands=bands, **options)
