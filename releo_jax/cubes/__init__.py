@@ -45,6 +45,7 @@ from __future__ import annotations
 
 from releo_jax.cubes.blocks import Block, Window, blocks, load_block, missing_bands
 from releo_jax.cubes.convention import ANGLES, BANDS, LANDSAT_BANDS, LANDSAT_SENSORS, SENSORS, Flag, sensor_name
+from releo_jax.cubes.declared import from_dataset
 from releo_jax.cubes.landsat import CLOUDY_BITS, PIXEL_QUALITY, open_landsat
 from releo_jax.cubes.opening import open_cube
 from releo_jax.cubes.radar import with_radar
@@ -79,6 +80,7 @@ __all__ = [
     "Layer",
     "Window",
     "blocks",
+    "from_dataset",
     "join_dates",
     "load_block",
     "missing_bands",

@@ -73,14 +73,14 @@ def open_dataset(
     path = Path(path)
     stored = _open(path)
     try:
-        return _cube(stored, path, sensor, scale, offset, bands, angles or {}, clear)
+        return cube_of(stored, path, sensor, scale, offset, bands, angles or {}, clear)
     except BaseException:
         # Left to the garbage collector, the file would be closed while another thread reads: netCDF takes no lock then.
         stored.close()
         raise
 
 
-def _cube(
+def cube_of(
     stored: xr.Dataset,
     path: Path,
     sensor: str | None,
@@ -90,7 +90,7 @@ def _cube(
     angles: Mapping[str, float | None],
     clear: Sequence[int],
 ) -> xr.Dataset:
-    """The cube that a stored dataset holds."""
+    """The cube that a dataset holds whose variables are named as `open_dataset` expects them; options as there."""
     raw = _bands(stored, path)
     chosen = choose_bands([str(name) for name in raw["band"].values], bands, str(path), _known(stored))
     raw = _chunked(raw.sel(band=list(chosen)))
@@ -140,8 +140,14 @@ def _open(path: Path) -> xr.Dataset:
         raise ReleoError(
             f"{path}: cannot be read ({detail}); the file is truncated, damaged or of another kind: copy it again"
         ) from error
-    names = {old: new for old, new in _RENAMED.items() if old in stored.dims and new not in stored.dims}
-    return stored.rename(names)
+    return conventional_names(stored)
+
+
+def conventional_names(dataset: xr.Dataset) -> xr.Dataset:
+    """The dataset with the convention's names of dimensions, `lat` as `y`."""
+    return dataset.rename(
+        {old: new for old, new in _RENAMED.items() if old in dataset.dims and new not in dataset.dims}
+    )
 
 
 def _bands(stored: xr.Dataset, path: Path) -> xr.DataArray:
