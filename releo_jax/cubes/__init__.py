@@ -56,6 +56,7 @@ from releo_jax.cubes.scene_files import open_truth, write_scene
 from releo_jax.cubes.sentinel1 import open_sentinel1
 from releo_jax.cubes.sentinel2 import open_sentinel2
 from releo_jax.cubes.series import join_dates
+from releo_jax.cubes.stacking import observations, stack, unstack
 from releo_jax.cubes.streaming import BlockWriter, Layer
 from releo_jax.cubes.tables import read_table
 from releo_jax.cubes.theia import CLOUD_BITS, GEOPHYSICAL_BITS, GEOPHYSICAL_MASK, open_theia
@@ -84,6 +85,7 @@ __all__ = [
     "join_dates",
     "load_block",
     "missing_bands",
+    "observations",
     "open_cube",
     "open_landsat",
     "open_radar",
@@ -95,6 +97,8 @@ __all__ = [
     "read_table",
     "sensor_name",
     "simulate_scene",
+    "stack",
+    "unstack",
     "with_radar",
     "write_cog",
     "write_cube",

@@ -36,7 +36,7 @@ CLOUDY_BITS = (1, 2, 3, 4, 5)
 
 _OCCLUSION = 11  # bit of QA_RADSAT: relief hides the ground
 _ANGLES = {"sun_zenith": "SZA", "sun_azimuth": "SAA", "view_zenith": "VZA", "view_azimuth": "VAA"}
-_BAND = re.compile(r"_SR_(B[1-7])$", re.IGNORECASE)
+_BAND = re.compile(r"^L[A-Z]\d\d_.*_SR_(B[1-7])$", re.IGNORECASE)
 
 
 def is_landsat(path: Path) -> bool:
