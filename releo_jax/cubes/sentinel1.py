@@ -53,7 +53,7 @@ def open_sentinel1(
 
     The name of a file says its polarisation (`VV`, `vh`) and its date (`20200108T054411`; a day without the hour is
     taken for noon, UTC). Files whose names hold `incidence`, `inc_map` or `inc_angle` hold the angle of incidence in
-    degrees (those of HyP3, `inc_map`, radians), for the day in the name, or for all days without one. Where there is
+    degrees (those of HyP3, `inc_map`, radians), for the date in the name, or for all dates without one. Where there is
     the angle to the ellipsoid (`_ell`) beside the local one, it is taken: after the correction for terrain, every pixel
     scatters like flat ground. All files have one grid.
 
@@ -120,15 +120,14 @@ def _listed(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -
 def _sorted(
     files: Sequence[Path], where: str
 ) -> tuple[dict[tuple[np.datetime64, str], Path], dict[np.datetime64 | None, Path]]:
-    """Files of backscatter by time and polarisation, and of incidence by day, or None where it holds for all days."""
+    """Files of backscatter by time and polarisation, and of incidence by time, or None where it holds for all times."""
     bands: dict[tuple[np.datetime64, str], Path] = {}
     angles: dict[np.datetime64 | None, Path] = {}
     for path in files:
         time = _time(path.stem)
         if _INCIDENCE.search(path.stem):
-            day = None if time is None else time.astype("datetime64[D]")
-            if day not in angles or path.stem.endswith("_ell"):
-                angles[day] = path
+            if time not in angles or path.stem.endswith("_ell"):
+                angles[time] = path
             continue
         polarisation = polarisation_of(path.stem)
         if polarisation is None:
@@ -233,10 +232,10 @@ def _incidence(
         return xr.concat([plane] * len(times), dim="radar_time")
     planes, headers = [], {}
     for time in times:
-        path = files.get(time.astype("datetime64[D]"), files.get(None))
+        path = _angle_of(time, files)
         if path is None:
             raise ReleoError(
-                f"{where}: no angle of incidence for {time.astype('datetime64[D]')}; add a file such as incidence.tif, "
+                f"{where}: no angle of incidence for {_day(time)}; add a file such as incidence.tif, "
                 "or give --incidence DEGREES (incidence=...)"
             )
         headers[path] = rasters.inspect(path)
@@ -245,6 +244,18 @@ def _incidence(
     for header in _three(list(headers.values())):
         check_incidence(_sample(header) * _to_degrees(header.path), str(header.path))
     return xr.concat(planes, dim="radar_time")
+
+
+def _angle_of(time: np.datetime64, files: dict[np.datetime64 | None, Path]) -> Path | None:
+    """The file of a time; or the only one of its day, on which satellites may pass twice; or that of all times."""
+    if time in files:
+        return files[time]
+    today = [path for other, path in files.items() if other is not None and _day(other) == _day(time)]
+    return today[0] if len(today) == 1 else files.get(None)
+
+
+def _day(time: np.datetime64) -> np.datetime64:
+    return time.astype("datetime64[D]")
 
 
 def _to_degrees(path: Path) -> float:

@@ -86,6 +86,15 @@ def test_gamma_nought_of_hyp3_with_its_own_angles(tmp_path):
             np.testing.assert_allclose(10.0 ** (0.1 * radar["backscatter"].values[date, index]), expected, rtol=1e-5)
 
 
+def test_two_passes_of_a_day_have_angles_of_their_own(tmp_path):
+    for date, stamp in enumerate(("20220603T054411", "20220603T173215", "20220604")):
+        write_tif(tmp_path / f"sigma0_VV_{stamp}.tif", powers(date, "VV"), 10)
+        write_tif(tmp_path / f"incidence_{stamp.replace('0604', '0604T054411')}.tif", angles(date), 10)
+    radar = open_sentinel1(tmp_path, unit="linear")
+    for date in range(3):
+        np.testing.assert_array_equal(radar["incidence"].values[date], angles(date))
+
+
 def test_decibels_blank_pixels_and_noise_below_zero(tmp_path):
     decibels = 10.0 * np.log10(powers(0, "VV"))
     decibels[:2] = -9999.0
