@@ -60,7 +60,7 @@ _RelativeAzimuth = Annotated[
     float | None, typer.Option(help="Degrees: azimuth of the sensor minus that of the sun.", show_default=False)
 ]
 _Resolution = Annotated[
-    int | None, typer.Option(help="Pixel size for a Sentinel-2 folder: 10 or 20 m.", show_default=False)
+    int | None, typer.Option(help="Pixel size for a Sentinel-2 folder: 10, 20 or 60 m.", show_default=False)
 ]
 
 

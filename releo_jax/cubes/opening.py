@@ -45,7 +45,7 @@ def open_cube(
         sun_zenith: degrees, for all pixels; wins over what the file holds.
         view_zenith: likewise.
         relative_azimuth: likewise.
-        resolution: pixel size in metres, 10 or 20, for a Sentinel-2 product.
+        resolution: pixel size in metres, 10, 20 or 60, for a Sentinel-2 product.
         clear: classes of the scene classification that are clear; a product of MAJA has bits in its place
             (`releo_jax.cubes.open_theia`).
 

@@ -60,7 +60,7 @@ def open_safe(
 
     Args:
         safe: the folder.
-        resolution: pixel size of the cube in metres, 10 or 20.
+        resolution: pixel size of the cube in metres, 10, 20 or 60.
         bands: names of the bands, None for all in the product.
         clear: classes of the scene classification (SCL) that are clear; every other class but no data (0) and
             saturated (1) sets the bit `cloud_or_shadow_or_snow`. None to leave the classification unread.
@@ -72,8 +72,7 @@ def open_safe(
         ReleoError: something is missing or damaged, or a band is asked for that the product does not hold.
     """
     safe = Path(safe)
-    if resolution not in (10, 20):
-        raise ReleoError(f"expected a resolution of 10 or 20 m, got {resolution}")
+    check_resolution(resolution)
     granule = _granule(safe)
     product = read_product(safe / "MTD_MSIL2A.xml")
     tile = read_tile(granule / "MTD_TL.xml")
@@ -107,6 +106,12 @@ def open_safe(
             "clear_scene_classes": "not read" if clear is None else " ".join(str(int(c)) for c in clear),
         },
     )
+
+
+def check_resolution(resolution: int) -> None:
+    """Raises unless the bands of Sentinel-2 can be brought to a pixel size."""
+    if resolution not in (10, 20, 60):
+        raise ReleoError(f"expected a resolution of 10, 20 or 60 m, got {resolution}")
 
 
 def scene_flags(classes: xr.DataArray, clear: Sequence[int]) -> xr.DataArray:

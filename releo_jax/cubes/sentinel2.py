@@ -30,7 +30,7 @@ def open_sentinel2(
 
     Args:
         products: a `.SAFE` folder, or a folder of MAJA as Theia distributes it; or several of them, of one tile.
-        resolution: pixel size of the cube in metres, 10 or 20.
+        resolution: pixel size of the cube in metres, 10, 20 or 60.
         bands: names of the bands, None for all in the product.
         **options: which pixels are clear, in the terms of the product: those of `open_safe` (`clear`) or of
             `open_theia` (`cloud_bits`, `geophysical_bits`, `correction`).

@@ -23,7 +23,7 @@ import xarray as xr
 from releo_jax.cubes import rasters
 from releo_jax.cubes.convention import ANGLES, Flag, band_name, choose_bands
 from releo_jax.cubes.metadata import read_theia
-from releo_jax.cubes.safe import RESAMPLING
+from releo_jax.cubes.safe import RESAMPLING, check_resolution
 from releo_jax.cubes.values import Coding, bit_flags, decode
 from releo_jax.errors import ReleoError
 
@@ -76,13 +76,13 @@ def open_theia(
 ) -> xr.Dataset:
     """Opens a Sentinel-2 Level-2A folder of MAJA or Theia as a cube; nothing but the metadata is read before.
 
-    Reflectance is number / REFLECTANCE_QUANTIFICATION_VALUE as the metadata say. On the grid of 20 m, bands of 10 m are
-    averaged over the pixel, which is saturated if one of them is; on that of 10 m, bands of 20 m are repeated. The
-    bands of 60 m are not in these products.
+    Reflectance is number / REFLECTANCE_QUANTIFICATION_VALUE as the metadata say. Finer bands are
+    averaged over the pixel, which has the mask bits of all its parts; coarser ones are repeated. The bands of 60 m are
+    not in these products.
 
     Args:
         folder: the product, unpacked.
-        resolution: pixel size of the cube in metres, 10 or 20.
+        resolution: pixel size of the cube in metres, 10, 20 or 60.
         bands: names of the bands, None for all in the product.
         cloud_bits: bits of the cloud mask (CLM) that set `cloud_or_shadow_or_snow`; none to leave it unread.
         geophysical_bits: bits of the geophysical mask (MG2, `GEOPHYSICAL_MASK`) that set it too.
@@ -99,8 +99,7 @@ def open_theia(
         of the metadata in https://github.com/CNES/MAJA.
     """
     folder = Path(folder)
-    if resolution not in (10, 20):
-        raise ReleoError(f"expected a resolution of 10 or 20 m, got {resolution}")
+    check_resolution(resolution)
     product = read_theia(_metadata(folder))
     kind, files = _files(folder, correction)
     chosen = choose_bands(list(files), bands, str(folder))

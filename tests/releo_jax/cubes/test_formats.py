@@ -83,6 +83,18 @@ def test_20_m_averages_finer_bands_and_keeps_coarser_ones(cube, tmp_path):
     np.testing.assert_array_equal(read["mask"].values[0], cube["mask"].values[0][:, ::2, ::2])
 
 
+def test_60_m_takes_the_coarse_files_and_averages_the_others(new_cube, tmp_path):
+    cube = new_cube(bands=tuple(band for band in BANDS if band != "B10"))
+    write_scene(cube, tmp_path / "image.SAFE")
+    read = open_cube(tmp_path / "image.SAFE", resolution=60)
+    assert grid_of(read)[1].a == 60 and (read.sizes["y"], read.sizes["x"]) == (6, 8)
+    fine = cube["reflectance"].values[0].astype(np.float64)
+    mean = fine.reshape(len(fine), 6, 6, 8, 6).mean(axis=(2, 4))
+    # B02 to B04 come from their files of 20 m, whose numbers are rounded once more.
+    np.testing.assert_allclose(read["reflectance"].values[0][:, 1:], mean[:, 1:], atol=1.01e-4)
+    np.testing.assert_array_equal(read["mask"].values[0], cube["mask"].values[0][:, ::6, ::6])
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_table_round_trips(cube, tmp_path, suffix):
     write_scene(cube, tmp_path / f"pixels.{suffix}")

@@ -205,5 +205,5 @@ def test_scale_and_another_sensor_contradict_the_metadata(safe):
         open_cube(safe, scale=10000)
     with pytest.raises(ReleoError, match="sentinel2b by its metadata, not sentinel2a"):
         open_cube(safe, sensor="S2A")
-    with pytest.raises(ReleoError, match="resolution of 10 or 20"):
-        open_cube(safe, resolution=60)
+    with pytest.raises(ReleoError, match="resolution of 10, 20 or 60"):
+        open_cube(safe, resolution=30)

@@ -60,6 +60,21 @@ def test_20_m_averages_finer_bands_and_keeps_the_others(folder):
     np.testing.assert_allclose(cube["reflectance"].sel(band="B12").values[0, 3:], numbers["B12"][3:] / 1e4, rtol=1e-6)
 
 
+def test_60_m_averages_all_bands_and_joins_the_bits_of_their_masks(tmp_path):
+    clouds = planes(CLM=[1])  # one pixel of 20 m
+    folder = write_theia(tmp_path, masks=clouds)
+    cube = open_cube(folder, resolution=60)
+    assert grid_of(cube)[1].a == 60 and (cube.sizes["y"], cube.sizes["x"]) == (6, 8)
+    for name, side in (("B03", 6), ("B12", 3)):
+        numbers = theia_numbers(SHAPE)[name.replace("B0", "B")]
+        mean = numbers.reshape(6, side, 8, side).mean(axis=(1, 3))[1:]
+        np.testing.assert_allclose(cube["reflectance"].sel(band=name).values[0, 1:], mean / 1e4, atol=0.51e-4)
+    expected = np.zeros((6, 8), np.uint8)
+    expected[0], expected[1, 0] = 1, 4
+    np.testing.assert_array_equal(cube["mask"].sel(band="B04").values[0], expected)
+    assert cube["sun_zenith"].shape == (1, 6, 8)
+
+
 def test_the_kind_of_reflectance_is_chosen_and_said(folder, tmp_path):
     flat, rough = open_theia(folder), open_theia(folder, correction="SRE")
     np.testing.assert_allclose((rough - flat)["reflectance"].values[:, :, 6:], 0.1, atol=1e-6)
@@ -182,5 +197,5 @@ def test_options_of_other_products_are_refused(folder):
         open_cube(folder, clear=(4,))
     with pytest.raises(ReleoError, match="missing band B01; found B02"):
         open_cube(folder, bands=("B01",))
-    with pytest.raises(ReleoError, match="resolution of 10 or 20"):
-        open_cube(folder, resolution=60)
+    with pytest.raises(ReleoError, match="resolution of 10, 20 or 60"):
+        open_cube(folder, resolution=30)
