@@ -339,8 +339,8 @@ def invert_file(
     names = {"input": source.name, "output": output.name, "radar": None if radar is None else Path(radar).name}
     asked: dict[str, Any] = names | {
         "variables": variables, "level": level, "temporal": temporal, "method": method, "radar_unit": radar_unit,
-        "incidence": incidence, "sensor": sensor, "adapt": adapt, "draws": draws, "misfit": misfit, "seed": seed,
-        "block_size": block_size,
+        "radar_quantity": radar_quantity, "incidence": incidence, "sensor": sensor, "adapt": adapt, "draws": draws,
+        "misfit": misfit, "seed": seed, "block_size": block_size,
     } | reading  # fmt: skip
     cube = cube.assign_attrs(configuration=configuration("invert", asked))
     with contextlib.ExitStack() as stack:
