@@ -10,6 +10,7 @@ registered with `numpyro.distributions.kl_divergence`.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -171,27 +172,16 @@ class LogitNormal(_OnInterval):
 
     def icdf(self, q: ArrayLike) -> Array:
         """Value below which the law has probability `q`, strictly inside the interval."""
-        q, loc, scale, low, high = arithmetic.promote(q, self.loc, self.scale, self.low, self.high)
-        return jnp.clip(low + (high - low) * jax.nn.sigmoid(loc + scale * ndtri(q)), *arithmetic.edges(low, high))
-
-    def _logit(self, value: ArrayLike) -> tuple[Array, ...]:
-        value, loc, scale, low, high = arithmetic.promote(value, self.loc, self.scale, self.low, self.high)
-        inside = (value > low) & (value < high)
-        value = jnp.where(inside, value, 0.5 * (low + high))
-        below, above = value - low, high - value
-        log_slope = jnp.log(high - low) - jnp.log(below) - jnp.log(above)
-        return (jnp.log(below) - jnp.log(above) - loc) / scale, log_slope - jnp.log(scale), inside
+        return _logit_quantile(*arithmetic.typed(q, self.loc, self.scale, self.low, self.high))
 
     def cdf(self, value: ArrayLike) -> Array:
         """Probability of values up to `value`."""
-        z, _, inside = self._logit(value)
-        return jnp.where(inside, ndtr(z), jnp.where(jnp.asarray(value) <= jnp.asarray(self.low), 0.0, 1.0))
+        return _logit_distribution(*arithmetic.typed(value, self.loc, self.scale, self.low, self.high))
 
     @validate_sample
     def log_prob(self, value: ArrayLike, intermediates: object = None) -> Array:
         """Log density; -inf outside the interval."""
-        z, log_slope, inside = self._logit(value)
-        return jnp.where(inside, log_slope - 0.5 * (z**2 + math.log(2.0 * math.pi)), -jnp.inf)
+        return _logit_density(*arithmetic.typed(value, self.loc, self.scale, self.low, self.high))
 
     def _moments(self) -> tuple[Array, Array]:
         """Mean and variance by the midpoint rule over 8 deviations, which converges exponentially here."""
@@ -214,6 +204,33 @@ class LogitNormal(_OnInterval):
     def variance(self) -> Array:
         """Variance."""
         return self._moments()[1]
+
+
+# Compiled as a whole: sent one by one, the operations of a prior's first draw would take a second to compile.
+@functools.partial(jax.jit, inline=True)
+def _logit_quantile(q: Array, loc: Array, scale: Array, low: Array, high: Array) -> Array:
+    return jnp.clip(low + (high - low) * jax.nn.sigmoid(loc + scale * ndtri(q)), *arithmetic.edges(low, high))
+
+
+def _logit(value: Array, loc: Array, scale: Array, low: Array, high: Array) -> tuple[Array, Array, Array]:
+    """Standardised logits, log |d standardised / d value|, and whether values are inside."""
+    inside = (value > low) & (value < high)
+    value = jnp.where(inside, value, 0.5 * (low + high))
+    below, above = value - low, high - value
+    log_slope = jnp.log(high - low) - jnp.log(below) - jnp.log(above)
+    return (jnp.log(below) - jnp.log(above) - loc) / scale, log_slope - jnp.log(scale), inside
+
+
+@functools.partial(jax.jit, inline=True)
+def _logit_distribution(value: Array, loc: Array, scale: Array, low: Array, high: Array) -> Array:
+    z, _, inside = _logit(value, loc, scale, low, high)
+    return jnp.where(inside, ndtr(z), jnp.where(value <= low, 0.0, 1.0))
+
+
+@functools.partial(jax.jit, inline=True)
+def _logit_density(value: Array, loc: Array, scale: Array, low: Array, high: Array) -> Array:
+    z, log_slope, inside = _logit(value, loc, scale, low, high)
+    return jnp.where(inside, log_slope - 0.5 * (z**2 + math.log(2.0 * math.pi)), -jnp.inf)
 
 
 @kl_divergence.register(TruncatedNormal, Uniform)

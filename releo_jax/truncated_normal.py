@@ -68,7 +68,8 @@ def typed(*values: Any) -> tuple[Array, ...]:
     dtype = jnp.result_type(float, *values)
     if dtype not in (jnp.float32, jnp.float64):
         dtype = jnp.float32
-    return tuple(jnp.asarray(value, dtype) for value in values)
+    # Numbers stay on the host: that a device has them takes a program for every shape.
+    return tuple((jnp if isinstance(value, Array) else np).asarray(value, dtype) for value in values)
 
 
 def promote(*values: Any) -> tuple[Array, ...]:
@@ -346,13 +347,17 @@ def central_quantile(q: Any, loc: Any, scale: Any, low: Any, high: Any) -> Array
         Within 1e-6 of the deviation of the law in float32 for `is_central`.
     """
     a, b = _standardised_ends(loc, scale, low, high)  # before they become arrays, which `jit` traces
-    q, loc, scale, low, high = typed(q, loc, scale, low, high)
+    # One dtype for all: numbers of double precision would raise that of the others.
+    values = typed(q, loc, scale, low, high)
+    ends = [special.ndtr(end).astype(values[0].dtype) for end in (a, b, -a, -b)]
+    return _central_quantile(*values, *ends)
+
+
+@_jit
+def _central_quantile(q: Array, loc: Array, scale: Array, low: Array, high: Array, *ends: Array) -> Array:
     smallest, largest = edges(low, high)
     safe = _inside(q)
-    left, right = (
-        (1.0 - safe) * jnp.asarray(at_low, q.dtype) + safe * jnp.asarray(at_high, q.dtype)
-        for at_low, at_high in ((special.ndtr(a), special.ndtr(b)), (special.ndtr(-a), special.ndtr(-b)))
-    )
+    left, right = ((1.0 - safe) * at_low + safe * at_high for at_low, at_high in (ends[:2], ends[2:]))
     standardised = jnp.where(left < right, 1.0, -1.0) * ndtri(jnp.minimum(left, right))
     return _bounded(loc + scale * standardised, q, smallest, largest)
 
@@ -373,9 +378,14 @@ def central_log_density(value: Any, loc: Any, scale: Any, low: Any, high: Any) -
     a, b = _standardised_ends(loc, scale, low, high)  # before they become arrays, which `jit` traces
     mass = special.ndtr(b) - special.ndtr(a)
     constant = np.log(np.asarray(scale, np.float64) * math.sqrt(2.0 * math.pi) * mass)
-    value, loc, scale, low, high = typed(value, loc, scale, low, high)
+    values = typed(value, loc, scale, low, high)
+    return _central_log_density(*values, constant.astype(values[0].dtype))
+
+
+@_jit
+def _central_log_density(value: Array, loc: Array, scale: Array, low: Array, high: Array, constant: Array) -> Array:
     outside = (value < low) | (value > high)
-    inside = -0.5 * ((jnp.where(outside, loc, value) - loc) / scale) ** 2 - jnp.asarray(constant, value.dtype)
+    inside = -0.5 * ((jnp.where(outside, loc, value) - loc) / scale) ** 2 - constant
     return jnp.where(outside, -jnp.inf, inside)
 
 

@@ -132,6 +132,7 @@ class NormalMarginal(MappedMarginal):
     location: Array
     scale: Array
 
+    @eqx.filter_jit
     def _moments(self) -> tuple[Array, Array]:
         if isinstance(elementwise(self.site), transforms.IdentityTransform):
             shape = self.location.shape[:-1] + self.site.shape
