@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -351,7 +352,19 @@ def simulate(
         Latent and deterministic sites, those inside the plate `(pixel, ...)`, and observations with simulated values
         (0 where masked). With `separately` the global sites are `(pixel, ...)` too.
     """
+    return _simulate(structure, model, separately, dict(acquisitions), key, None if values is None else dict(values))
 
+
+# As one program: a model whose operations are sent one by one takes seconds, most of them to compile each.
+@functools.partial(jax.jit, static_argnums=(0, 1, 2), inline=True)
+def _simulate(
+    structure: Structure,
+    model: Model,
+    separately: bool,
+    acquisitions: Observations,
+    key: Array,
+    values: Mapping[str, Array] | None,
+) -> tuple[dict[str, Array], dict[str, Record]]:
     def once(data: Observations, key: Array) -> tuple[dict[str, Array], dict[str, Array]]:
         trace = run(handlers.uncondition(model), data, key, values)
         seen = {name: trace[name]["value"] for name in structure.observed}
@@ -359,7 +372,7 @@ def simulate(
         return {name: jnp.asarray(trace[name]["value"]) for name in names}, seen
 
     if separately:
-        single = jax.tree.map(lambda leaf: leaf[:, None], dict(acquisitions))
+        single = jax.tree.map(lambda leaf: leaf[:, None], acquisitions)
         sites, seen = jax.vmap(once)(single, jax.random.split(key, check_observations(acquisitions)))
         inside = {site.name for site in structure.local} | {n for n, local in structure.deterministic.items() if local}
         sites = {name: value[:, 0] if name in inside else value for name, value in sites.items()}
