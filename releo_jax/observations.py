@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 from jax import Array
 from numpyro.distributions.distribution import Distribution
@@ -38,10 +39,8 @@ class SingleDate(eqx.Module):
 
     def __init__(self, values: Any, mask: Any = None, geometry: Any = None) -> None:
         values, mask = _values_and_mask("SingleDate", values, mask, axes=("pixel", "band"))
-        geometry, known = _geometry("SingleDate", geometry, values.shape[:1], values.dtype)
-        self.mask = mask & known[:, None]
-        self.values = jnp.where(self.mask, values, 0.0)
-        self.geometry = geometry
+        geometry = _geometry("SingleDate", geometry, values.shape[:1])
+        self.values, self.mask, _, self.geometry = _clean(values, mask, None, geometry)
 
 
 class Series(eqx.Module):
@@ -63,23 +62,24 @@ class Series(eqx.Module):
         values, mask = _values_and_mask("Series", values, mask, axes=("pixel", "date", "band"))
         if time is None:
             raise ValueError(f"Series: expected time (pixel, date) {values.shape[:2]} in days, got None")
-        time = jnp.asarray(time, values.dtype)
+        time = _array(time)
         if time.shape != values.shape[:2]:
             raise ValueError(f"Series: expected time of shape (pixel, date) {values.shape[:2]}, got {time.shape}")
-        geometry, known = _geometry("Series", geometry, values.shape[:2], values.dtype)
-        known = known & jnp.isfinite(time)
-        self.mask = mask & known[..., None]
-        self.values = jnp.where(self.mask, values, 0.0)
-        self.time = jnp.where(jnp.isfinite(time), time, 0.0)
-        self.geometry = geometry
+        geometry = _geometry("Series", geometry, values.shape[:2])
+        self.values, self.mask, self.time, self.geometry = _clean(values, mask, time, geometry)
 
 
 Record: TypeAlias = SingleDate | Series
 Observations: TypeAlias = Mapping[str, Record]
 
 
-def _values_and_mask(record: str, values: Any, mask: Any, *, axes: tuple[str, ...]) -> tuple[Array, Array]:
-    values = jnp.asarray(values)
+def _array(values: Any) -> Any:
+    """An array, of NumPy where it is on the host: what compiled programs are given, they bring to the device."""
+    return values if isinstance(values, Array) else np.asarray(values)
+
+
+def _values_and_mask(record: str, values: Any, mask: Any, *, axes: tuple[str, ...]) -> tuple[Any, Any]:
+    values = _array(values)
     if not jnp.issubdtype(values.dtype, jnp.floating):
         raise ValueError(
             f"{record}: expected floating-point values, got {values.dtype}; scaled integers must be divided by their "
@@ -87,7 +87,9 @@ def _values_and_mask(record: str, values: Any, mask: Any, *, axes: tuple[str, ..
         )
     if values.ndim != len(axes):
         raise ValueError(f"{record}: expected values of shape ({', '.join(axes)}), got {values.shape}")
-    mask = jnp.ones(values.shape, bool) if mask is None else jnp.asarray(mask)
+    if mask is None:
+        return values, None
+    mask = _array(mask)
     if mask.dtype != jnp.bool_:
         raise ValueError(f"{record}: expected a boolean mask (True = usable), got {mask.dtype}; compare it first")
     if mask.shape != values.shape:
@@ -95,25 +97,38 @@ def _values_and_mask(record: str, values: Any, mask: Any, *, axes: tuple[str, ..
             f"{record}: expected a mask of the values' shape {values.shape}, got {mask.shape}; a mask that holds for "
             "all bands needs jnp.broadcast_to(mask[..., None], values.shape)"
         )
-    return values, mask & jnp.isfinite(values)
+    return values, mask
 
 
-def _geometry(record: str, geometry: Any, shape: tuple[int, ...], dtype: Any) -> tuple[Any, Array]:
-    """The geometry with every leaf of `shape` and finite, and where it was finite to begin with."""
-    known = jnp.ones(shape, bool)
-    leaves, structure = jax.tree.flatten(geometry)
-    clean = []
-    for leaf in map(jnp.asarray, leaves):
+def _geometry(record: str, geometry: Any, shape: tuple[int, ...]) -> Any:
+    """The geometry as arrays, of which each is a number or has one for every acquisition."""
+    geometry = jax.tree.map(_array, geometry)
+    for leaf in jax.tree.leaves(geometry):
         if leaf.shape not in ((), shape):
             raise ValueError(
                 f"{record}: expected geometry of shape {shape} (or numbers), got {leaf.shape}; give one value per "
                 f"{'pixel' if len(shape) == 1 else 'pixel and date'}"
             )
-        finite = jnp.isfinite(leaf)
-        known = known & finite
-        # An angle that is not known must not reach the simulator: a NaN there spoils every gradient of the batch.
-        clean.append(jnp.broadcast_to(jnp.where(finite, leaf, 0.0), shape).astype(dtype))
-    return jax.tree.unflatten(structure, clean), known
+    return geometry
+
+
+@jax.jit
+def _clean(
+    values: Array, mask: Array | None, time: Array | None, geometry: Any
+) -> tuple[Array, Array, Array | None, Any]:
+    """Values, mask, days and angles; what is not finite is 0 and its acquisition masked."""
+    shape, dtype = values.shape[:-1], values.dtype
+    known = jnp.ones(shape, bool)
+    for leaf in jax.tree.leaves((time, geometry)):
+        known = known & jnp.isfinite(leaf)
+    mask = jnp.isfinite(values) & known[..., None] & (True if mask is None else mask)
+
+    # An angle that is not known must not reach the simulator: a NaN there spoils every gradient of the batch.
+    def finite(leaf: Array) -> Array:
+        return jnp.broadcast_to(jnp.where(jnp.isfinite(leaf), leaf, 0.0), shape).astype(dtype)
+
+    time, geometry = jax.tree.map(finite, (time, geometry))
+    return jnp.where(mask, values, 0.0), mask, time, geometry
 
 
 def check_observations(observations: Any) -> int:
@@ -138,7 +153,15 @@ def check_observations(observations: Any) -> int:
 
 def take(observations: Observations, index: Any) -> dict[str, Record]:
     """Selects pixels: `index` is a slice or an integer array `(n,)`."""
-    return {name: jax.tree.map(lambda leaf: leaf[index], record) for name, record in observations.items()}
+    if isinstance(index, slice):
+        index = np.arange(check_observations(observations))[index]
+    return rows(dict(observations), index)
+
+
+@jax.jit
+def rows(arrays: Any, index: Array) -> Any:
+    """Rows `index` `(n,)` of every array of a pytree, by one program for all of them."""
+    return jax.tree.map(lambda leaf: leaf[index], arrays)
 
 
 def with_values(record: Record, values: Array) -> Record:
