@@ -158,6 +158,7 @@ def precision_factor(curvature: Array) -> Array:
     return jnp.linalg.cholesky(curvature[..., ::-1, ::-1])[..., ::-1, ::-1]
 
 
+@jax.jit
 def covariance_rows(curvature: Array) -> Array:
     """Lower Cholesky factor of the inverse, row after row `(pixel, size (size + 1) / 2)`; NaN where not positive."""
     size = curvature.shape[-1]

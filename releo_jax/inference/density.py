@@ -107,17 +107,17 @@ def prior_moments(model: Model, structure: Structure, example: Observations) -> 
     few = take(example, slice(0, _TOGETHER))
     batch = max(1, _TOGETHER // check_observations(few))
     runs = batch * -(-_PRIOR_DRAWS // (batch * check_observations(few)))
-    local, shared, finite = _simulate(model, structure, runs, batch, dict(few))
+    moments, finite = _simulate(model, structure, runs, batch, dict(few))
     for name, whole in jax.device_get(finite).items():
         _check_predictions(name, whole)
-    return (*_mean_and_std(local), *_mean_and_std(shared))
+    return moments
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _simulate(
     model: Model, structure: Structure, runs: int, batch: int, few: Observations
-) -> tuple[Array, Array, dict[str, Array]]:
-    """Vectors of local `(draw, size)` and global sites `(run, size)` under the prior, and where bands are finite."""
+) -> tuple[tuple[Array, Array, Array, Array], dict[str, Array]]:
+    """Means and deviations of local and global sites, and where the bands of every draw are finite `(draw, band)`."""
     complete = {name: eqx.tree_at(lambda r: r.mask, one, jnp.ones_like(one.mask)) for name, one in few.items()}
 
     def draw(key: Array) -> tuple[Array, Array, dict[str, Array]]:
@@ -129,7 +129,8 @@ def _simulate(
     keys = jax.random.split(jax.random.key(0), (runs // batch, batch))
     draws = jax.lax.map(jax.vmap(draw), keys)
     # Sizes in full: a vector without elements does not tell how many there are.
-    return jax.tree.map(lambda x: x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), draws)
+    local, shared, finite = jax.tree.map(lambda x: x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), draws)
+    return (*_mean_and_std(local), *_mean_and_std(shared)), finite
 
 
 def _check_predictions(name: str, finite: np.ndarray) -> None:

@@ -44,39 +44,36 @@ def learn_global_sites(
     if not sites:
         return jnp.zeros(0), None
     if given is not None:
-        vector = to_vector(sites, given)
+        vector: Any = to_vector(sites, given)
         return vector, DiagonalNormal(sites, vector, jnp.zeros_like(vector))
     key_choice, key_points, key_draws = jax.random.split(key, 3)
-    pixels = check_observations(data)
-    chosen = jax.random.permutation(key_choice, pixels)[:_LEARN_FROM]
-    few = take(data, chosen)
-    scale = pixels / chosen.size
-    points = _standard_points(key_points, chosen.size, target.size)
-    vector, unit = jnp.asarray(target.shared_location), target.shared_scale
+    pixels, few = check_observations(data), dict(data)
+    if pixels > _LEARN_FROM:
+        few = take(data, jax.random.permutation(key_choice, pixels)[:_LEARN_FROM])
+    scale = pixels / check_observations(few)
+    points = _standard_points(key_points, check_observations(few), target.size)
+    unit = target.shared_scale
+    vector = target.shared_location  # on the host between two rounds
     where = best_starts(target, few, starts, vector, memory=memory)
-    ask = slice(0, _INFORMED_BY)
     reach, move = 1.0, np.zeros_like(unit)
     for _ in range(_ROUNDS):
         found = search(target, few, where, vector, steps=20, volume=True, memory=memory)
         where = found.vector
         law = FullNormal(target.structure.local, jnp.asarray(where), jnp.asarray(found.rows))
-        change = np.asarray((_maximise(target, few, law, vector, points, scale) - vector) / unit)
-        complete, left = (
-            np.asarray(part, np.float64)
-            for part in _information(
-                target, take(few, ask), of_pixels(law, ask), vector, points[:, ask], key_draws, pixels
-            )
-        )
+        change = np.asarray(_maximise(target, few, law, vector, points, scale))
+        told = _information(target, few, law, vector, points, key_draws, pixels)
+        complete, left = (np.asarray(part, np.float64) for part in told)
         further = np.linalg.solve(left, complete @ change)
         settled = np.abs(further / np.sqrt(np.diagonal(np.linalg.inv(left)))).max() < _SETTLED
         # Far from the end the information is another one, and where the slope turns the last step was too long.
         reach = 0.5 * np.abs(move).max() if further @ left @ move < 0.0 else min(1.0, 2.0 * reach)
         move = change if np.abs(change).max() > _NEAR else further * min(1.0, reach / np.abs(further).max())
-        vector = vector + jnp.asarray(unit * move, vector.dtype)
+        vector = np.asarray(vector + unit * move, vector.dtype)
         if settled:
             break
-    rows = curvature.covariance_rows(jnp.asarray(left, vector.dtype)[None])[0]
-    return vector, FullNormal(sites, vector, rows * unit[np.repeat(np.arange(unit.size), np.arange(1, unit.size + 1))])
+    rows = np.asarray(curvature.covariance_rows(np.asarray(left, vector.dtype)[None]))[0]
+    rows = rows * unit[np.repeat(np.arange(unit.size), np.arange(1, unit.size + 1))]
+    return jnp.asarray(vector), FullNormal(sites, jnp.asarray(vector), jnp.asarray(rows))
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
@@ -110,7 +107,7 @@ def _height(target: Target, data: Observations, scale: Any) -> Any:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _maximise(target: Target, data: Observations, law: FullNormal, start: Array, points: Array, scale: float) -> Array:
-    """The global vector of the greatest expected log density."""
+    """How far from `start` the expected log density is greatest, in deviations of the prior."""
     local, unit = law.at(points), jnp.asarray(target.shared_scale)
     height = _height(target, data, scale)
 
@@ -126,7 +123,7 @@ def _maximise(target: Target, data: Observations, law: FullNormal, start: Array,
         step = jnp.linalg.solve(jax.hessian(depth)(moved), jax.grad(depth)(moved))
         return moved - jnp.where((jnp.abs(step) < 0.1).all(), step, 0.0)
 
-    return start + unit * jax.lax.fori_loop(0, 2, polish, found.value)
+    return jax.lax.fori_loop(0, 2, polish, found.value)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -137,6 +134,8 @@ def _information(
 
     The first as if the local sites were known, the second without what they take away by following; prior included.
     """
+    few = slice(0, _INFORMED_BY)
+    data, law, points = take(data, few), of_pixels(law, few), points[:, few]
     unit, scale = jnp.asarray(target.shared_scale), number / check_observations(data)
 
     def curved(scale: Array) -> Array:
