@@ -7,11 +7,14 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+
+from releo_jax.observations import rows
 
 LARGEST_CHUNK, SMALLEST_CHUNK = 2048, 8  # more would leave the cache of a core
 _USUAL = 512  # fewer pixels are filled up to so many: that costs less than another program
@@ -28,11 +31,13 @@ def fitted(
     memory: int,
     description: str,
     largest: int = LARGEST_CHUNK,
+    least: int = _USUAL,
 ) -> tuple[Callable[..., Any], int]:
     """Compiles `program(*static, constants, pixels)` for the largest chunk whose plan fits the budget.
 
-    Calls with the same program, static arguments and shapes compile once. A chunk is shared out over the devices of
-    this process; the budget and the largest size are those of one device.
+    Calls with the same program, static arguments and shapes compile once. Fewer pixels than `least` are filled up to
+    so many, which pays for programs that compile for longer than they run. A chunk is shared out over the devices of
+    this process; the budget and all these sizes are those of one device.
 
     Returns:
         The compiled function of constants and one chunk, and the chunk's number of pixels.
@@ -42,8 +47,7 @@ def fitted(
     """
     number = jax.local_device_count()
     total = -(-jax.tree.leaves(pixels)[0].shape[0] // number)
-    least = _USUAL if largest > _USUAL else SMALLEST_CHUNK
-    size = min(largest, max(least, 1 << (total - 1).bit_length()))
+    size = min(largest, max(least if largest > least else SMALLEST_CHUNK, 1 << (total - 1).bit_length()))
     while True:
         shapes = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct((number * size, *leaf.shape[1:]), leaf.dtype),  # noqa: B023
@@ -106,7 +110,9 @@ def over_chunks(
 def chunk(pixels: Any, chosen: np.ndarray, size: int) -> Any:
     """The chosen pixels, and copies of the first of them up to `size`."""
     filled = np.concatenate([chosen, np.full(size - chosen.size, chosen[0])])
-    return jax.tree.map(lambda leaf: leaf[filled], pixels)
+    # What is on the host stays there but for the chunk.
+    host, device = eqx.partition(pixels, lambda leaf: isinstance(leaf, np.ndarray))
+    return eqx.combine(jax.tree.map(lambda leaf: leaf[filled], host), rows(device, filled))
 
 
 class _Shapes:

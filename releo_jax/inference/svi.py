@@ -13,7 +13,7 @@ import optax
 from jax import Array
 
 from releo_jax.inference.checks import checked
-from releo_jax.inference.chunks import MEMORY, chunk, fitted, pixel_bar
+from releo_jax.inference.chunks import MEMORY, SMALLEST_CHUNK, chunk, fitted, pixel_bar
 from releo_jax.inference.density import Target, log_joint
 from releo_jax.inference.laplace import begin
 from releo_jax.inference.laws import FullNormal, from_vector, to_rows, to_square, to_vector
@@ -115,7 +115,8 @@ def ascend(
     indices = np.arange(pixels, dtype=np.uint32)
     whole = (data, location, rows, indices, state)
     how: Any = {"memory": memory, "description": description}
-    step, width = fitted(_step, static, constants, whole, **how)
+    # Hundreds of steps: pixels that only fill up would cost more than another program.
+    step, width = fitted(_step, static, constants, whole, least=SMALLEST_CHUNK, **how)
     found = []
     with pixel_bar(pixels, description, progress) as advance:
         for begin in range(0, pixels, width):
