@@ -142,28 +142,36 @@ def test_quantiles_invert_the_distribution_function(loc, scale):
     assert np.all(np.abs(single - values) <= 1e-5 * deviation + 2e-7 * values)
 
 
+def _densities(law, values):
+    """Log density and its slope."""
+    return jax.vmap(lambda value: (law.log_prob(value), jax.grad(law.log_prob)(value)))(values)
+
+
+# Laws that are not known before tracing: the general way.
+@jax.jit
+def _general_quantiles(loc, scale, levels):
+    return TruncatedNormal(loc, scale, low=0.0, high=1.0).icdf(levels)
+
+
+@jax.jit
+def _general_densities(loc, scale, values):
+    return _densities(TruncatedNormal(loc, scale, low=0.0, high=1.0), values)
+
+
 @pytest.mark.parametrize(("loc", "scale"), [(0.3, 0.2), (0.0, 0.5), (1.2, 0.3), (-0.1, 0.1), (0.5, 1.9), (0.0, 1e-4)])
 def test_one_central_law_has_the_quantiles_and_densities_that_many_have(loc, scale):
     law = TruncatedNormal(loc, scale, low=0.0, high=1.0)
     assert arithmetic.is_central(law.loc, law.scale, law.low, law.high)
     levels = jnp.asarray(np.r_[0.0, 1e-6, np.linspace(1e-3, 1.0 - 1e-3, 200), 1.0], jnp.float32)
-    # Not known before tracing: the general way.
-    general = jax.jit(lambda loc: TruncatedNormal(loc, scale, low=0.0, high=1.0).icdf(levels))(loc)
+    general = _general_quantiles(loc, scale, levels)
     np.testing.assert_allclose(law.icdf(levels), general, rtol=0, atol=2e-6 * min(scale, 1.0))
     np.testing.assert_allclose(jax.jit(law.icdf)(levels), law.icdf(levels), rtol=0, atol=1e-6 * min(scale, 1.0))
-    slope = jax.vmap(jax.grad(law.icdf))(levels[2:-1])
+    slope = jax.jit(jax.vmap(jax.grad(law.icdf)))(levels[2:-1])
     np.testing.assert_allclose(slope, np.exp(-law.log_prob(law.icdf(levels[2:-1]))), rtol=1e-4)
     values = jnp.r_[-0.1, 0.0, law.icdf(levels[1:-1]), 1.0, 1.1]
 
-    def density(law, value):
-        return law.log_prob(value), jax.grad(law.log_prob)(value)
-
-    # Not known before tracing: the general way.
-    several = jax.jit(
-        jax.vmap(lambda value, loc: density(TruncatedNormal(loc, scale, low=0.0, high=1.0), value), (0, None))
-    )
-    found = jax.jit(jax.vmap(lambda value: density(law, value)))(values)
-    for got, expected in zip(found, several(values, jnp.float32(loc)), strict=True):
+    found = jax.jit(lambda values: _densities(law, values))(values)
+    for got, expected in zip(found, _general_densities(loc, scale, values), strict=True):
         size = np.abs(np.where(np.isfinite(expected), expected, 0.0)).max()
         np.testing.assert_allclose(got, expected, rtol=2e-5, atol=2e-6 * size)
     assert np.isnan(law.icdf(jnp.float32(np.nan)))

@@ -7,6 +7,7 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 from numpyro import handlers
+from scipy import stats
 
 from physics.optics.geometry import SunView
 from releo_jax.observations import Series, SingleDate, check_observations, observe, take
@@ -27,7 +28,7 @@ def _scored(make, record, location):
         site = handlers.trace(model).get_trace({"s2": record})["s2"]
         return site["fn"].log_prob(site["value"])
 
-    return log_density(location), jax.jacobian(lambda x: log_density(x).sum())(location)
+    return jax.jit(lambda x: (log_density(x), jax.grad(lambda x: log_density(x).sum())(x)))(location)
 
 
 def test_record_masks_what_is_not_finite_and_broadcasts_angles():
@@ -81,7 +82,7 @@ def test_independent_bands_count_where_usable():
     location = jnp.full((3, 3), 0.2)
     density, gradient = _scored(lambda m: dist.Normal(m, 0.5), record, location)
     usable = np.isfinite(VALUES)
-    each = dist.Normal(0.2, 0.5).log_prob(np.nan_to_num(VALUES))
+    each = stats.norm.logpdf(np.nan_to_num(VALUES), 0.2, 0.5)
     np.testing.assert_allclose(density, np.where(usable, each, 0.0).sum(-1), rtol=1e-6)
     np.testing.assert_array_equal(np.asarray(gradient)[~usable], 0.0)
     assert np.all(np.asarray(gradient)[0, [0, 2]] != 0.0)
@@ -115,10 +116,10 @@ def test_joint_normal_is_marginalised_over_masked_bands(low_rank):
     density, gradient = _scored(make, SingleDate(VALUES), jnp.full((3, 3), 0.1))
     # Marginal of a normal law: rows and columns of its usable bands.
     used = np.array([0, 2])
-    part = dist.MultivariateNormal(np.full(2, 0.1, np.float32), covariance[np.ix_(used, used)])
-    np.testing.assert_allclose(density[1], part.log_prob(VALUES[1, used]), rtol=1e-5)
-    whole = dist.MultivariateNormal(np.full(3, 0.1, np.float32), covariance)
-    np.testing.assert_allclose(density[0], whole.log_prob(VALUES[0]), rtol=1e-5)
+    part = stats.multivariate_normal(np.full(2, 0.1), covariance[np.ix_(used, used)])
+    np.testing.assert_allclose(density[1], part.logpdf(VALUES[1, used]), rtol=1e-5)
+    whole = stats.multivariate_normal(np.full(3, 0.1), covariance)
+    np.testing.assert_allclose(density[0], whole.logpdf(VALUES[0]), rtol=1e-5)
     np.testing.assert_allclose(density[2], 0.0, atol=1e-6)
     np.testing.assert_array_equal(np.asarray(gradient)[~np.isfinite(VALUES)], 0.0)
 
@@ -131,7 +132,9 @@ def test_joint_law_without_marginals_wants_whole_pixels():
         _scored(make, SingleDate(VALUES), jnp.zeros((3, 3)))
     whole = SingleDate(VALUES[[0, 2]])
     density, gradient = _scored(make, whole, jnp.zeros((2, 3)))
-    np.testing.assert_allclose(density[0], make(jnp.zeros(3)).log_prob(VALUES[0]), rtol=1e-6)
+    np.testing.assert_allclose(
+        density[0], stats.multivariate_t(np.zeros(3), np.eye(3), 4.0).logpdf(VALUES[0]), rtol=1e-6
+    )
     assert density[1] == 0.0
     assert np.isfinite(gradient).all()
 
@@ -150,13 +153,13 @@ def test_joint_law_may_offer_its_own_marginal():
             return dist.Normal(self.loc, 1.0).expand(mask.shape).mask(mask).to_event(1)
 
     density, _ = _scored(lambda m: Own(4.0, m, jnp.eye(3)), SingleDate(VALUES), jnp.zeros((3, 3)))
-    np.testing.assert_allclose(density[1], dist.Normal(0.0, 1.0).log_prob(VALUES[1, [0, 2]]).sum(), rtol=1e-6)
+    np.testing.assert_allclose(density[1], stats.norm.logpdf(VALUES[1, [0, 2]]).sum(), rtol=1e-6)
 
 
 def test_series_is_scored_per_pixel():
     record = Series(np.ones((2, 4, 3), np.float32), None, np.zeros((2, 4), np.float32))
     density, _ = _scored(lambda m: dist.Normal(m, 1.0), record, jnp.zeros((2, 4, 3)))
-    np.testing.assert_allclose(density, np.full(2, 12 * dist.Normal(0.0, 1.0).log_prob(1.0)), rtol=1e-6)
+    np.testing.assert_allclose(density, np.full(2, 12 * stats.norm.logpdf(1.0)), rtol=1e-6)
 
 
 def test_wrong_distribution_is_named():

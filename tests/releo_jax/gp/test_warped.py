@@ -25,47 +25,56 @@ def key():
 
 
 def test_density_is_that_of_the_copula(key):
-    with jax.enable_x64(True):
+    @jax.jit
+    def densities(key):
         kernel = in_double(Matern32(3.0, 20.0))  # the variance does not matter
         nugget = 0.05
-        law = WarpedGP(Markov(kernel), jnp.asarray([DAYS, DAYS + 0.5 * DAYS**1.1]), LEAVES, nugget=nugget)
+        law = WarpedGP(Markov(kernel), np.stack([DAYS, DAYS + 0.5 * DAYS**1.1]), LEAVES, nugget=nugget)
         value = law.sample(key, (3,))
-        assert value.shape == (3, 2, 5)
         correlation = jax.vmap(lambda days: kernel(days, days))(law.time) / 3.0
         correlation = (1.0 - nugget) * correlation + nugget * jnp.eye(5)
         leaves = LogitNormal(jnp.full((2, 5), -1.0), 0.8, low=0.0, high=10.0)
         reference = dist.GaussianCopula(leaves, correlation)
-        np.testing.assert_allclose(law.log_prob(value), reference.log_prob(value), rtol=1e-9)
-        np.testing.assert_allclose(law.warp(law.standardise(value)), value, rtol=1e-10)
+        return value, law.warp(law.standardise(value)), law.log_prob(value), reference.log_prob(value)
+
+    with jax.enable_x64(True):
+        value, back, found, expected = densities(key)
+    assert value.shape == (3, 2, 5)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    np.testing.assert_allclose(back, value, rtol=1e-10)
 
 
 def test_density_of_several_variables(key):
-    with jax.enable_x64(True):
-        weights = jnp.asarray([[0.9, 0.1], [0.6, -0.5]])
+    @jax.jit
+    def known(key):
+        weights = np.array([[0.9, 0.1], [0.6, -0.5]])
         kernel = in_double(Coregionalized((Matern32(1.0, 20.0), Matern12(1.0, 5.0)), weights))
         laws = (LEAVES, LogitNormal(0.0, 1.0, low=10.0, high=90.0))
         law = WarpedGP(Markov(kernel), DAYS, laws, nugget=0.02)
         value = law.sample(key, (4,))
         assert law.event_shape == value.shape[1:] == (5, 2)
-        assert law.support(value).all()
-        covariance = np.asarray(kernel(jnp.asarray(DAYS), jnp.asarray(DAYS))).reshape(10, 10)
-        deviation = np.sqrt(np.diag(covariance))
-        correlation = 0.98 * covariance / np.outer(deviation, deviation) + 0.02 * np.eye(10)
-        standard = np.asarray(law.standardise(value)).reshape(4, 10)
-        expected = stats.multivariate_normal(cov=correlation).logpdf(standard) - stats.norm.logpdf(standard).sum(-1)
-        expected += sum(np.asarray(part.log_prob(value[..., i])).sum(-1) for i, part in enumerate(laws))
-        np.testing.assert_allclose(law.log_prob(value), expected, rtol=1e-9)
+        each = sum(part.log_prob(value[..., i]).sum(-1) for i, part in enumerate(laws))
+        return law.support(value), kernel(DAYS, DAYS), law.standardise(value), each, law.log_prob(value)
+
+    with jax.enable_x64(True):
+        inside, covariance, standard, each, found = map(np.asarray, known(key))
+    assert inside.all()
+    covariance, standard = covariance.reshape(10, 10), standard.reshape(4, 10)
+    deviation = np.sqrt(np.diag(covariance))
+    correlation = 0.98 * covariance / np.outer(deviation, deviation) + 0.02 * np.eye(10)
+    expected = stats.multivariate_normal(cov=correlation).logpdf(standard) - stats.norm.logpdf(standard).sum(-1)
+    np.testing.assert_allclose(found, expected + each, rtol=1e-9)
 
 
 def test_draws_have_the_marginal_and_the_correlation(key):
     leaves = TruncatedNormal(2.0, 2.0, low=0.0, high=10.0)
     law = WarpedGP(Markov(Matern32(1.0, 20.0)), DAYS, leaves)
-    drawn = np.asarray(law.sample(key, (4000,)))
+    drawn = np.asarray(jax.jit(lambda key: law.sample(key, (4000,)))(key))
     assert ((drawn > 0.0) & (drawn < 10.0)).all()
     for date in range(len(DAYS)):
         assert stats.kstest(drawn[:, date], lambda x: np.asarray(leaves.cdf(x))).pvalue > 1e-3
-    standard = np.asarray(law.standardise(drawn))
-    correlation = np.asarray(Matern32(1.0, 20.0)(jnp.asarray(DAYS), jnp.asarray(DAYS)))
+    standard = np.asarray(jax.jit(law.standardise)(drawn))
+    correlation = np.asarray(jax.jit(lambda days: Matern32(1.0, 20.0)(days, days))(DAYS))
     np.testing.assert_allclose(np.corrcoef(standard.T), correlation, atol=0.06)
 
 
@@ -73,22 +82,24 @@ def test_prediction_at_other_days_joins_what_is_known(key):
     process = Exact(Matern32(1.0, 20.0))
     both = np.array([0.0, 3.0, 10.0, 11.0, 25.0, 40.0])
     law = WarpedGP(process, DAYS, LEAVES)
-    known = law.sample(key, (4000,))
-    filled = np.asarray(law.predict(jax.random.key(1), known, np.array([25.0])))
+    known = jax.jit(lambda key: law.sample(key, (4000,)))(key)
+    filled = np.asarray(jax.jit(law.predict)(jax.random.key(1), known, np.array([25.0])))
     assert filled.shape == (4000, 1)
     joint = WarpedGP(process, both, LEAVES)
     together = np.insert(np.asarray(known), 4, filled[:, 0], axis=1)
-    standard = np.asarray(joint.standardise(together))
-    expected = np.asarray(process.kernel(jnp.asarray(both), jnp.asarray(both)))
+    standard = np.asarray(jax.jit(joint.standardise)(together))
+    expected = np.asarray(jax.jit(lambda days: process.kernel(days, days))(both))
     np.testing.assert_allclose(np.cov(standard.T), expected, atol=0.06)
 
 
 def test_slopes_are_finite_at_the_ends_of_the_interval():
-    law = WarpedGP(Markov(Matern32(1.0, 20.0)), DAYS, LEAVES)
     value = jnp.asarray([1e-7, 1e-4, 5.0, 9.9999, 2.0])
-    assert np.isfinite(jax.grad(law.log_prob)(value)).all()
-    slope = jax.grad(lambda scale: WarpedGP(Markov(Matern32(1.0, scale)), DAYS, LEAVES).log_prob(value))(20.0)
-    assert np.isfinite(slope)
+
+    def density(value, scale):
+        return WarpedGP(Markov(Matern32(1.0, scale)), DAYS, LEAVES).log_prob(value)
+
+    for slope in jax.jit(jax.grad(density, (0, 1)))(value, 20.0):
+        assert np.isfinite(slope).all()
 
 
 @pytest.mark.long

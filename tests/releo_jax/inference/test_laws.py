@@ -14,7 +14,7 @@ from scipy import integrate, special, stats
 
 from releo_jax.inference.families import FAMILIES, SharedNormal
 from releo_jax.inference.flows import SplineFlow
-from releo_jax.inference.laws import DiagonalNormal, NormalMarginal, moments, quantiles
+from releo_jax.inference.laws import DiagonalNormal, NormalMarginal, moments, quantiles, to_vector
 from releo_jax.inference.mixtures import Mixture, NormalMixture
 from releo_jax.inference.structure import Site, read_structure
 
@@ -152,16 +152,19 @@ def test_full_covariance_density_is_that_of_a_multivariate_normal(bounded, key):
     model, acquisitions = bounded
     sites = read_structure(model, acquisitions(key, 3)).local
     law = _law(_made("full_covariance", sites, key), jax.random.normal(key, (1, FEATURES)))
-    values, _ = law.sample(key, (3,))
+
+    @jax.jit
+    def known(law):
+        values, _ = law.sample(key, (3,))
+        vector = to_vector(sites, values)
+        return vector, sum(s.from_real(s.to_real(values[s.name]))[1] for s in sites), law.log_prob(values)
+
+    vector, volume, found = (np.asarray(part[:, 0], np.float64) for part in known(law))
     size = law.location.shape[-1]
     factor = np.zeros((size, size))
-    factor[np.tril_indices(size)] = np.asarray(law.rows[0])
-    for i in range(3):
-        vector = np.concatenate([np.asarray(s.to_real(values[s.name][i])).ravel() for s in sites]).astype(np.float64)
-        volume = sum(float(s.from_real(s.to_real(values[s.name][i]))[1][0]) for s in sites)
-        expected = stats.multivariate_normal(np.asarray(law.location[0]), factor @ factor.T).logpdf(vector) - volume
-        one = {name: value[i] for name, value in values.items()}
-        np.testing.assert_allclose(law.log_prob(one)[0], expected, rtol=1e-3)
+    factor[np.tril_indices(size)] = np.asarray(law.rows)[0]
+    normal = stats.multivariate_normal(np.asarray(law.location)[0], factor @ factor.T)
+    np.testing.assert_allclose(found, normal.logpdf(vector) - volume, rtol=1e-3)
 
 
 def test_untrained_head_starts_at_the_priors_moments(bounded, key):
@@ -201,19 +204,25 @@ def test_mixture_density_and_moments_are_those_of_the_sum(components, key):
     sites = (Site("pair", constraints.real_vector, (2,), (2,)), Site("c", constraints.real, (), ()))
     family = Mixture(sites, FEATURES, location=jnp.zeros(3), scale=jnp.ones(3), components=components)
     graph, parameters, rest = nnx.split(family, nnx.Param, ...)
-    parameters = jax.tree.map(lambda leaf: 0.3 * jax.random.normal(key, leaf.shape), parameters)
-    law = nnx.merge(graph, parameters, rest)(jnp.ones((1, FEATURES)))
-    weights = np.exp(np.asarray(law.log_weights[0], np.float64))
+    law = _law(nnx.merge(graph, _scattered(parameters, key, 0.3), rest), jnp.ones((1, FEATURES)))
+    weights = np.exp(np.asarray(law.log_weights, np.float64)[0])
     factors = np.zeros((components, 3, 3))
-    factors[:, *np.tril_indices(3)] = np.asarray(law.rows[0])
-    means, covariances = np.asarray(law.location[0], np.float64), factors @ factors.transpose(0, 2, 1)
+    factors[:, *np.tril_indices(3)] = np.asarray(law.rows)[0]
+    means, covariances = np.asarray(law.location, np.float64)[0], factors @ factors.transpose(0, 2, 1)
     x = np.array([0.3, -0.8, 0.5])
     parts = [stats.multivariate_normal(m, c).pdf(x) for m, c in zip(means, covariances, strict=True)]
-    one = {"pair": jnp.asarray(x[None, :2], jnp.float32), "c": jnp.asarray(x[None, 2], jnp.float32)}
-    np.testing.assert_allclose(law.log_prob(one)[0], np.log(weights @ parts), rtol=1e-4)
+    one = {"pair": x[None, :2].astype(np.float32), "c": x[None, 2].astype(np.float32)}
+
+    @jax.jit
+    def known(law):
+        marginal = law.marginal("c")
+        return law.log_prob(one)[0], marginal.log_prob(one["c"])[0], marginal.mean[0]
+
+    joint, density, mean = known(law)
+    np.testing.assert_allclose(joint, np.log(weights @ parts), rtol=1e-4)
     parts = [stats.norm(m[2], np.sqrt(c[2, 2])).pdf(x[2]) for m, c in zip(means, covariances, strict=True)]
-    np.testing.assert_allclose(law.marginal("c").log_prob(one["c"])[0], np.log(weights @ parts), rtol=1e-4)
-    np.testing.assert_allclose(law.marginal("c").mean[0], weights @ means[:, 2], rtol=1e-4)
+    np.testing.assert_allclose(density, np.log(weights @ parts), rtol=1e-4)
+    np.testing.assert_allclose(mean, weights @ means[:, 2], rtol=1e-4)
 
 
 def test_marginal_of_the_last_numbers_keeps_their_correlation(key):
