@@ -63,7 +63,9 @@ ADAPTATION_PIXELS = 20_000
 _log = logging.getLogger(__name__)
 
 
-def load_method(name: str, sensor: str, *, draws: int | None = None, misfit: bool = True) -> Retrieval:
+def load_method(
+    name: str, sensor: str, *, draws: int | None = None, misfit: bool = True, weights: Path | None = None
+) -> Retrieval:
     """A retrieval by its name.
 
     Args:
@@ -71,6 +73,7 @@ def load_method(name: str, sensor: str, *, draws: int | None = None, misfit: boo
         sensor: `sentinel2a`, `sentinel2b` or `sentinel2c`.
         draws: posterior draws a pixel for the derived variables; None for the method's own way.
         misfit: whether to compute the flag `predictive_misfit`, which takes most of the time.
+        weights: folder that `releo train` wrote; None for the shipped ones.
 
     Raises:
         ReleoError: the method is not known, has no posterior to draw from, or no misfit.
@@ -79,15 +82,17 @@ def load_method(name: str, sensor: str, *, draws: int | None = None, misfit: boo
     if name == "sl2p":
         from releo_jax.systems.sl2p import sl2p_retrieval
 
+        if weights is not None:
+            raise ReleoError("the method sl2p has no weights to train; leave --weights out")
         retrieval = sl2p_retrieval(sensor_name(sensor))
     elif name == RADAR_METHOD:
         from releo_jax.systems.optical_radar_retrieval import load_optical_radar
 
-        retrieval = load_optical_radar(sensor_name(sensor))
+        retrieval = load_optical_radar(sensor_name(sensor), weights)
     elif name == "prosail-vae":
         from releo_jax.systems.prosail_vae import load_retrieval
 
-        retrieval = load_retrieval(sensor_name(sensor))
+        retrieval = load_retrieval(sensor_name(sensor), weights)
     else:
         raise ReleoError(f"unknown method {name!r}; expected {' or '.join(METHODS)}")
     if draws is not None:
@@ -249,6 +254,7 @@ def invert_file(
     output: str | os.PathLike[str],
     *,
     method: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     radar: str | os.PathLike[str] | None = None,
     radar_unit: str | None = None,
     radar_quantity: str | None = None,
@@ -273,6 +279,7 @@ def invert_file(
         source: an image that `open_cube` opens, or a table (`.csv`, `.parquet`).
         output: `.nc`, `.zarr` or `.tif` for an image, `.csv` or `.parquet` for a table.
         method: one of `METHODS`; None for the default, which with a radar image is `RADAR_METHOD`.
+        weights: folder that `releo train` wrote; None for the shipped ones.
         radar: Sentinel-1 images on the same grid, a file or a folder (`releo_jax.cubes.open_radar`); tables have
             columns instead.
         radar_unit: "linear" or "dB", where the file does not say.
@@ -300,6 +307,7 @@ def invert_file(
         ReleoError: says what is wrong, where, and what to do.
     """
     source, output = Path(source), Path(output)
+    weights = None if weights is None else Path(weights)
     check_output(source, output, overwrite=overwrite)
     method = _chosen(method, source, radar)
     if temporal is not None:
@@ -314,7 +322,7 @@ def invert_file(
                 frame, block = read_table(source, **reading)
                 if method == RADAR_METHOD:
                     block = with_radar_columns(frame, block, unit=radar_unit, incidence=incidence, where=str(source))
-            retrieval = load_method(method, _assumed(sensor, source), draws=draws, misfit=misfit)
+            retrieval = load_method(method, _assumed(sensor, source), draws=draws, misfit=misfit, weights=weights)
             _warn_missing(check_bands(block.bands, retrieval, str(source)), source)
             if adapt:
                 retrieval = _adapt(retrieval, with_bands(block, retrieval.bands), seed)
@@ -329,15 +337,16 @@ def invert_file(
         return report
     request: dict[str, Any] | None = None
     if resume:
-        files = [stamps(path) for path in (source, radar) if path is not None]
+        files = [stamps(path) for path in (source, radar, weights) if path is not None]
         request = {"files": files, "method": method, "sensor": sensor, "adapt": adapt, "draws": draws} | {
             "misfit": misfit, "seed": seed, "radar": [radar_unit, radar_quantity, incidence], "temporal": temporal,
             "reading": reading,
         }  # fmt: skip
     cube = open_cube(source, sensor=sensor, **reading)
     # Names without folders: the same image gives the same map wherever it lies.
-    names = {"input": source.name, "output": output.name, "radar": None if radar is None else Path(radar).name}
-    asked: dict[str, Any] = names | {
+    beside = {"radar": radar, "weights": weights}
+    names = {name: None if path is None else Path(path).name for name, path in beside.items()}
+    asked: dict[str, Any] = {"input": source.name, "output": output.name} | names | {
         "variables": variables, "level": level, "temporal": temporal, "method": method, "radar_unit": radar_unit,
         "radar_quantity": radar_quantity, "incidence": incidence, "sensor": sensor, "adapt": adapt, "draws": draws,
         "misfit": misfit, "seed": seed, "block_size": block_size,
@@ -350,15 +359,18 @@ def invert_file(
         for name in sensors_of(cube):
             sensor_name(name)  # raises where no retrieval knows it
         if radar is not None:
-            beside = open_radar(radar, unit=radar_unit, quantity=radar_quantity, incidence=incidence)
-            cube = with_radar(cube, stack.enter_context(contextlib.closing(beside)))
+            images = open_radar(radar, unit=radar_unit, quantity=radar_quantity, incidence=incidence)
+            cube = with_radar(cube, stack.enter_context(contextlib.closing(images)))
         if temporal is not None:
-            _warn_missing(check_bands(tuple(cube["band"].values), load_temporal(), str(source)), source)
+            season = load_temporal(weights)
+            _warn_missing(check_bands(tuple(cube["band"].values), season, str(source)), source)
             return invert_cube(
-                cube, output, load_temporal(), temporal=temporal, variables=variables, level=level,
+                cube, output, season, temporal=temporal, variables=variables, level=level,
                 block_size=block_size, progress=progress, resume=request,
             )  # fmt: skip
-        retrievals = {name: load_method(method, name, draws=draws, misfit=misfit) for name in sensors_of(cube)}
+        retrievals = {
+            name: load_method(method, name, draws=draws, misfit=misfit, weights=weights) for name in sensors_of(cube)
+        }
         held = tuple(str(name) for name in cube["band"].values)
         for name, retrieval in retrievals.items():
             missing = check_bands(held, retrieval, str(source))

@@ -98,6 +98,10 @@ def invert(
             help="prosail-vae, sl2p or optical-radar; by default the first, with --radar the last.", show_default=False
         ),
     ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Folder of weights by releo train, instead of the shipped ones.", show_default=False),
+    ] = None,
     radar: Annotated[
         Path | None,
         typer.Option(
@@ -156,6 +160,7 @@ def invert(
         output,
         temporal=temporal,
         method=method,
+        weights=weights,
         radar=radar,
         radar_unit=radar_unit,
         radar_quantity=radar_quantity,
@@ -279,6 +284,49 @@ def score(
     from releo_jax.cli.scoring import run_score
 
     run_score(result, truth, json_file=json_file)
+
+
+@app.command(
+    epilog="Example: releo train weights --checkpoints runs && releo invert scene.nc -o maps.nc --weights weights"
+)
+def train(
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for the weights (.safetensors).")],
+    method: Annotated[str, typer.Option(help="prosail-vae, optical-radar or temporal.")] = "prosail-vae",
+    sensors: Annotated[
+        str | None, typer.Option(help="Such as sentinel2a,sentinel2b; all by default.", show_default=False)
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of the first sensor, by default as for the shipped weights.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed, versions and kind of machine give the same weights.")] = 0,
+    parts: Annotated[int, typer.Option(min=1, help="Of each step, shared out over devices.")] = 1,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder from which the same command goes on when it was stopped, with tables of the losses.",
+            show_default=False,
+        ),
+    ] = None,
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="Join the other processes of a SLURM or Open MPI job.")
+    ] = False,
+    quiet: _Quiet = False,
+) -> None:
+    """Train the weights of a method from simulations; releo invert takes them by --weights."""
+    from releo_jax.cli.training import run_train
+
+    run_train(
+        output,
+        method=method,
+        sensors=_words(sensors),
+        steps=steps,
+        seed=seed,
+        parts=parts,
+        checkpoints=checkpoints,
+        distributed=distributed,
+        quiet=quiet,
+    )
 
 
 @app.command(epilog="Example: releo run season.toml --resume")

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -36,6 +36,7 @@ from releo_jax.systems.optical_radar import (
     within_land,
 )
 from releo_jax.systems.prosail_vae import SENSORS, SENTINEL2_BANDS
+from releo_jax.systems.weights import weights_file
 from releo_jax.training.runs import Runs
 from releo_jax.variables import FLAGS, VARIABLES
 
@@ -348,17 +349,26 @@ def _learn_domain(posterior: AmortizedPosterior, bands: Sensor, key: Array, pixe
     )
 
 
-@functools.cache
-def load_optical_radar(name: str) -> OpticalRadarRetrieval:
-    """The trained retrieval that comes with the package.
+def load_optical_radar(name: str, folder: Path | None = None) -> OpticalRadarRetrieval:
+    """The trained retrieval that comes with the package, or one of `releo train`.
 
     Args:
         name: `sentinel2a`, `sentinel2b` or `sentinel2c`.
+        folder: of other weights than those of the package.
 
     Raises:
         ReleoError: no weights for this sensor.
     """
+    return _shipped(name) if folder is None else _load(name, folder)
+
+
+@functools.cache
+def _shipped(name: str) -> OpticalRadarRetrieval:
+    return _load(name, None)
+
+
+def _load(name: str, folder: Path | None) -> OpticalRadarRetrieval:
     if name not in SENSORS:
         raise ReleoError(f"no trained weights for the sensor {name!r}; expected {', '.join(SENSORS)}")
-    with resources.as_file(resources.files("releo_jax.data") / f"optical_radar_{name}.safetensors") as path:
+    with weights_file(f"optical_radar_{name}", folder) as path:
         return OpticalRadarRetrieval.load(path, sensor(name, bands=SENTINEL2_BANDS))

@@ -9,7 +9,7 @@ bound:
 
 `load_retrieval` is the method of the products: the same idea with the model of `land_surface`, a posterior with full
 covariance, and weights trained on simulations alone, which come with the package
-(`python -m releo_jax.systems.train` makes them). `releo_jax.systems.temporal.load_temporal` is its form for all dates
+(`releo train` makes them). `releo_jax.systems.temporal.load_temporal` is its form for all dates
 of a season together.
 
 References:
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -43,6 +43,7 @@ from releo_jax.priors import Published, sample_params
 from releo_jax.systems.domain import log_reflectance
 from releo_jax.systems.land_surface import RECORD, land_surface
 from releo_jax.systems.retrieval import DERIVED, STATE, AmortizedRetrieval
+from releo_jax.systems.weights import weights_file
 from releo_jax.variables import VARIABLES
 
 SENTINEL2_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
@@ -145,12 +146,12 @@ def derived_bounds() -> dict[str, tuple[float, float]]:
     return {VARIABLES[alias].name: VARIABLES[alias].bounds for alias in DERIVED}
 
 
-@functools.cache
-def load_retrieval(name: str) -> AmortizedRetrieval:
-    """The trained retrieval that comes with the package.
+def load_retrieval(name: str, folder: Path | None = None) -> AmortizedRetrieval:
+    """The trained retrieval that comes with the package, or one of `releo train`.
 
     Args:
         name: `sentinel2a`, `sentinel2b` or `sentinel2c`.
+        folder: of other weights than those of the package.
 
     Returns:
         A retrieval of leaf area, effective plant area, canopy chlorophyll and water, fAPAR and cover from any subset
@@ -159,13 +160,22 @@ def load_retrieval(name: str) -> AmortizedRetrieval:
     Raises:
         ReleoError: no weights for this sensor.
     """
+    return _shipped(name) if folder is None else _load(name, folder)
+
+
+@functools.cache
+def _shipped(name: str) -> AmortizedRetrieval:
+    return _load(name, None)
+
+
+def _load(name: str, folder: Path | None) -> AmortizedRetrieval:
     if name not in SENSORS:
         raise ReleoError(
-            f"no trained weights for the sensor {name!r}; expected {', '.join(SENSORS)}, or train them: "
-            "python -m releo_jax.systems.train --help"
+            f"no trained weights for the sensor {name!r}; expected {', '.join(SENSORS)}, or train your own "
+            "(releo_jax.inference.amortize)"
         )
     bands, posterior = land_surface_posterior(name, blank=True)
-    with resources.as_file(resources.files("releo_jax.data") / f"prosail_vae_{name}.safetensors") as path:
+    with weights_file(f"prosail_vae_{name}", folder) as path:
         return AmortizedRetrieval.load(
             path,
             name="prosail-vae",

@@ -9,7 +9,7 @@ its normal score, u = Phi^-1(F(x)) with F its prior, so that without dates the p
 at every date beside all others of the series and says what it tells of each variable: a value, the variance of an error
 of its own, and the loading of an error that all dates share, for a wrong soil is wrong all season. The posterior is
 the process given that, in closed form, on any day. It is trained on simulations alone by the density of the truth on
-each day, in closed form too (`python -m releo_jax.systems.train --method temporal`).
+each day, in closed form too (`releo train --method temporal`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Sequence
-from importlib import resources
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -41,6 +41,7 @@ from releo_jax.observations import Series
 from releo_jax.systems.domain import Domain, log_reflectance
 from releo_jax.systems.prosail_vae import load_retrieval
 from releo_jax.systems.retrieval import STATE, SUFFIXES
+from releo_jax.systems.weights import weights_file
 from releo_jax.variables import FLAGS
 
 TEMPORAL = ("lai", "pai", "ccc", "cwc", "fcover")
@@ -395,12 +396,26 @@ def untrained(bands: tuple[str, ...], mean: Array, scale: Array, scores: Scores,
     return TemporalRetrieval(bands, *nnx.split(network, nnx.Param, ...))  # type: ignore[misc]
 
 
-@functools.cache
-def load_temporal() -> TemporalRetrieval:
+def load_temporal(folder: Path | None = None) -> TemporalRetrieval:
     """The trained temporal retrieval that comes with the package, for series of any of the Sentinel-2 satellites.
 
     It was trained with the responses of Sentinel-2A; those of the others differ by less than the errors of reflectance.
+
+    Args:
+        folder: of other weights than those of the package, as `releo train` writes them.
+
+    Raises:
+        ReleoError: there are none.
     """
+    return _shipped() if folder is None else _load(folder)
+
+
+@functools.cache
+def _shipped() -> TemporalRetrieval:
+    return _load(None)
+
+
+def _load(folder: Path | None) -> TemporalRetrieval:
     domain = load_retrieval("sentinel2a").domain
-    with resources.as_file(resources.files("releo_jax.data") / "prosail_vae_temporal.safetensors") as path:
+    with weights_file("prosail_vae_temporal", folder) as path:
         return TemporalRetrieval.load(path, domain=domain)

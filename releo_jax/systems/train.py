@@ -1,31 +1,24 @@
-"""Trains the weights that come with the package, from simulations alone.
-
-    python -m releo_jax.systems.train [--method prosail-vae] [--sensors sentinel2a ...] [--output DIR] [--steps N]
-    python -m releo_jax.systems.train --method optical-radar
-    python -m releo_jax.systems.train --method temporal
-    python -m releo_jax.systems.train --checkpoints DIR          # given again, it goes on where it was stopped
-    python -m releo_jax.systems.train --parts 8                  # of each step, shared out over devices
+"""Trains the weights that come with the package, from simulations alone: `releo train`.
 
 Every step simulates its pixels anew, so that no pair is seen twice. The same seed, versions and kind of machine give
 the same weights. The first sensor is trained in full; the others start from it and take a fifth of the steps, for the
 responses of the satellites differ by little. The temporal retrieval serves all three; its seasons are simulated before
-the training, their clouds anew in every step. With `--checkpoints` the losses are written to tables (.csv) beside them.
+the training, their clouds anew in every step.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-import releo_jax
 from physics import Sensor, sensor
+from releo_jax.errors import ReleoError
 from releo_jax.inference.amortized import AmortizedPosterior
 from releo_jax.inference.distillation import distil
 from releo_jax.systems import optical_radar_retrieval
@@ -44,7 +37,8 @@ from releo_jax.systems.season_training import train_temporal
 from releo_jax.training.runs import Runs
 from releo_jax.variables import VARIABLES
 
-STEPS = 12_000
+METHODS = ("prosail-vae", "optical-radar", "temporal")
+STEPS = {"prosail-vae": 12_000, "optical-radar": 6_000}
 TEMPORAL_STEPS = 6_000
 BATCH = 1024
 
@@ -89,55 +83,75 @@ def train_retrieval(
     return AmortizedRetrieval("prosail-vae", bands, posterior, derived, domain)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--method", choices=("prosail-vae", "optical-radar", "temporal"), default="prosail-vae")
-    parser.add_argument("--sensors", nargs="+", choices=SENSORS, default=list(SENSORS))
-    parser.add_argument("--output", type=Path, default=Path(releo_jax.__file__).parent / "data")
-    parser.add_argument("--steps", type=int, help=f"default: {STEPS}, temporal {TEMPORAL_STEPS}")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--parts", type=int, default=1, help="of each step, shared out over devices")
-    parser.add_argument("--checkpoints", type=Path, help="folder to go on from when the training was stopped")
-    given = parser.parse_args(arguments)
-    given.output.mkdir(parents=True, exist_ok=True)
-    runs = Runs(given.parts, given.checkpoints)
-    if given.method == "temporal":
-        _train_temporal(given.output, given.steps or TEMPORAL_STEPS, given.seed, runs)
+def train_weights(
+    output: Path,
+    *,
+    method: str = METHODS[0],
+    sensors: Sequence[str] = SENSORS,
+    steps: int | None = None,
+    seed: int = 0,
+    runs: Runs | None = None,
+    progress: bool = False,
+) -> Iterator[str]:
+    """Trains the weights of a method and writes them, a file for each sensor.
+
+    Args:
+        output: folder of the files, made where there is none.
+        method: one of `METHODS`.
+        sensors: `sentinel2a`, ...; not for `temporal`, whose weights serve all.
+        steps: of the first sensor; None for those of the shipped weights.
+        seed: of everything random.
+        runs: parts of each step and checkpoints.
+        progress: show bars.
+
+    Yields:
+        What was done for each file, in a line.
+
+    Raises:
+        ReleoError: unknown method or sensor, or less than one step.
+    """
+    if method not in METHODS:
+        raise ReleoError(f"unknown method {method!r}; expected {', '.join(METHODS)}")
+    unknown = [name for name in sensors if name not in SENSORS]
+    if unknown or not sensors:
+        raise ReleoError(f"unknown sensor {', '.join(unknown) or '(none)'}; expected some of {', '.join(SENSORS)}")
+    if steps is not None and steps < 1:
+        raise ReleoError(f"expected at least one step, got {steps}")
+    output.mkdir(parents=True, exist_ok=True)
+    runs = Runs() if runs is None else runs
+    if method == "temporal":
+        yield _train_temporal(output, steps or TEMPORAL_STEPS, seed, runs, progress)
         return
     first: AmortizedPosterior | None = None
-    for name in given.sensors:
+    for name in sensors:
         start = time.perf_counter()
-        bands, posterior = _untrained(given.method, name)
-        steps = given.steps or STEPS
+        bands, posterior = _untrained(method, name)
+        number = steps or STEPS[method]
         if first is not None:
             posterior = dataclasses.replace(posterior, parameters=first.parameters, constants=first.constants)
-            steps = max(steps // 5, 1)
-        how: Any = {"steps": steps, "seed": given.seed, "runs": runs.of(name), "progress": sys.stderr.isatty()}
+            number = max(number // 5, 1)
+        how: Any = {"steps": number, "seed": seed, "runs": runs.of(name), "progress": progress}
         retrieval: AmortizedRetrieval | optical_radar_retrieval.OpticalRadarRetrieval
-        if given.method == "optical-radar":
+        if method == "optical-radar":
             retrieval = optical_radar_retrieval.train_retrieval(bands, posterior, **how)
         else:
             retrieval = train_retrieval(bands, posterior, **how)
         first = first or retrieval.posterior
-        path = given.output / f"{given.method.replace('-', '_')}_{name}.safetensors"
-        retrieval.save(path)
+        path = output / f"{method.replace('-', '_')}_{name}.safetensors"
+        if jax.process_index() == 0:  # all have the same
+            retrieval.save(path)
         loss = np.nanmean(retrieval.posterior.history[-1][-200:])
-        print(
-            f"{path}: {path.stat().st_size / 1e3:.0f} kB, {steps} steps, loss {loss:.3f}, "
-            f"{time.perf_counter() - start:.0f} s",
-            flush=True,
-        )
+        yield f"{path}: {number} steps, {time.perf_counter() - start:.0f} s, loss {loss:.3f}"
 
 
-def _train_temporal(output: Path, steps: int, seed: int, runs: Runs) -> None:
+def _train_temporal(output: Path, steps: int, seed: int, runs: Runs, progress: bool) -> str:
     start = time.perf_counter()
     bands = sensor(SENSORS[0], bands=SENTINEL2_BANDS)
     path = output / "prosail_vae_temporal.safetensors"
-    loop = runs.loop("temporal")
-    train_temporal(bands, steps=steps, seed=seed, loop=loop, progress=sys.stderr.isatty()).save(path)
-    took = time.perf_counter() - start
-    print(f"{path}: {path.stat().st_size / 1e3:.0f} kB, {steps} steps, {took:.0f} s", flush=True)
+    retrieval = train_temporal(bands, steps=steps, seed=seed, loop=runs.loop("temporal"), progress=progress)
+    if jax.process_index() == 0:
+        retrieval.save(path)
+    return f"{path}: {steps} steps, {time.perf_counter() - start:.0f} s"
 
 
 def _untrained(method: str, name: str) -> tuple[Sensor, AmortizedPosterior]:
@@ -145,7 +159,3 @@ def _untrained(method: str, name: str) -> tuple[Sensor, AmortizedPosterior]:
         return land_surface_posterior(name)
     bands = sensor(name, bands=SENTINEL2_BANDS)
     return bands, optical_radar_posterior(bands)
-
-
-if __name__ == "__main__":
-    main()

@@ -13,7 +13,6 @@ from physics import SunView, sensor
 from releo_jax.cubes.ground import water_reflectance
 from releo_jax.cubes.scene import cloud_reflectance
 from releo_jax.errors import ReleoError
-from releo_jax.inference.distillation import untrained
 from releo_jax.inference.structure import simulate
 from releo_jax.metrics import coverage, rmse
 from releo_jax.observations import SingleDate
@@ -23,13 +22,13 @@ from releo_jax.systems.prosail_vae import (
     SENSORS,
     SENTINEL2_BANDS,
     acquisition,
-    derived_bounds,
     land_surface_posterior,
     load_retrieval,
     prosail_vae,
 )
-from releo_jax.systems.retrieval import DERIVED, AmortizedRetrieval
+from releo_jax.systems.retrieval import DERIVED
 from releo_jax.systems.train import train_retrieval
+from releo_jax.training import Runs
 from releo_jax.variables import FLAGS, VARIABLES
 
 SUFFIXES = ("mean", "std", "q05", "q50", "q95", "lower", "upper", "flag")
@@ -186,22 +185,16 @@ def test_adaptation_learns_from_an_image_and_then_draws():
 
 
 @pytest.mark.long
-def test_training_command_in_small_and_its_file(tmp_path):
+def test_training_in_small_and_its_file(tmp_path):
     bands, posterior = land_surface_posterior("sentinel2b")
-    trained = train_retrieval(bands, posterior, steps=3, pixels=4000)
-    trained.save(tmp_path / "weights.safetensors")
-    _, blank = land_surface_posterior("sentinel2b", blank=True)
-    again = AmortizedRetrieval.load(
-        tmp_path / "weights.safetensors",
-        name=trained.name,
-        sensor=bands,
-        posterior=blank,
-        derived=untrained(derived_bounds(), 128),
-    )
+    trained = train_retrieval(bands, posterior, steps=3, pixels=4000, runs=Runs(2, tmp_path / "runs"))
+    trained.save(tmp_path / "prosail_vae_sentinel2b.safetensors")
+    again = load_retrieval("sentinel2b", tmp_path)
     _, values, mask, _ = simulated()
     one, two = (r(values[:9], mask[:9], angles(9), variables=r.variables, level=0.9) for r in (trained, again))
     for key, array in one.items():
         np.testing.assert_array_equal(array, two[key])
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"posterior", "posterior.csv", "heads", "heads.csv"}
 
 
 def test_unknown_satellite_is_named():
