@@ -167,6 +167,10 @@ class Stream:
                 values = self._runner.retrieve(self._methods[window.time], pending.popleft().result())
                 yield window, {full_name(key): array for key, array in values.items()}
 
+    def together(self, window: Window) -> Window:
+        """A block that is read once for this one and others: every date is read by itself."""
+        return window
+
     def take(self, values: Mapping[str, np.ndarray]) -> None:
         """Counts a block that was retrieved before."""
         self.report.count(values)

@@ -16,10 +16,10 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,7 @@ from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
 from physics import SunView
 from releo_jax.blockwise import AHEAD, Runner, Stream, check_bands, sample_block, sensors_of, with_bands, worker
+from releo_jax.cluster import ClusterStream, Planned, Recipe, cluster
 from releo_jax.configuration import configuration
 from releo_jax.cubes.block_store import BlockStore, stamps
 from releo_jax.cubes.blocks import Block, Window
@@ -44,6 +45,9 @@ from releo_jax.resuming import made, resumed
 from releo_jax.seasons import SeasonStream, step_of
 from releo_jax.systems import Retrieval
 from releo_jax.systems.temporal import TemporalRetrieval, load_temporal
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 METHODS = ("prosail-vae", "sl2p", "optical-radar")
 """Names of the methods that `load_method` knows; the first is the default."""
@@ -176,7 +180,11 @@ def invert_cube(
         what was done, and the seconds that reading, computing and writing took. What could not be read is masked in
         the result, named in `unread`, and logged as a warning.
     """
-    stream = _stream(cube, retrieval, temporal, variables, level, block_size, progress)
+    return _written(_stream(cube, retrieval, temporal, variables, level, block_size, progress), output, resume)
+
+
+def _written(stream: Planned, output: str | os.PathLike[str], resume: Mapping[str, Any] | None) -> Report:
+    """Writes a map, block by block as they come."""
     report = stream.report
     # The NetCDF library may be in one thread at a time, and xarray may be reading while we write.
     lock = NETCDF4_PYTHON_LOCK if Path(output).suffix.lower() == ".nc" else contextlib.nullcontext()
@@ -270,6 +278,7 @@ def invert_file(
     block_size: int | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    workers: int | str | Client | None = None,
     progress: Progress | None = None,
     **reading: Any,
 ) -> Report:
@@ -297,6 +306,8 @@ def invert_file(
         overwrite: replace an output that is there.
         resume: keep finished blocks beside the output until it is there, and take those that an earlier call with the
             same input and options has kept. The result is the same, byte for byte.
+        workers: processes of this machine to share the blocks out to, the address of a Dask scheduler, or a client of
+            one, whose workers see the files under the same names; None for this process alone.
         progress: see `predict`.
         **reading: options of `open_cube` or `read_table`: `scale`, `offset`, `bands`, `sun_zenith`, ...
 
@@ -307,15 +318,19 @@ def invert_file(
         ReleoError: says what is wrong, where, and what to do.
     """
     source, output = Path(source), Path(output)
-    weights = None if weights is None else Path(weights)
+    weights, radar = (None if path is None else Path(path) for path in (weights, radar))
     check_output(source, output, overwrite=overwrite)
     method = _chosen(method, source, radar)
     if temporal is not None:
         step_of(temporal)
         _check_temporal(source, method, {"--adapt": adapt, "--draws": draws is not None})
+    if adapt and workers is not None:
+        raise ReleoError("--adapt does not go with --workers, each of which would train; leave one of them out")
     if source.suffix.lower() in TABLES:
         if resume:
             raise ReleoError(f"{source}: --resume is for images, not for tables; leave it out")
+        if workers is not None:
+            raise ReleoError(f"{source}: --workers are for images, not for tables; leave it out")
         report = Report()
         with report.clock("elapsed"):
             with report.clock("reading"):
@@ -335,23 +350,44 @@ def invert_file(
             with report.clock("writing"):
                 write_table(result, output)
         return report
+    options: dict[str, Any] = {
+        "method": method, "weights": weights, "radar": radar, "radar_unit": radar_unit,
+        "radar_quantity": radar_quantity, "incidence": incidence, "variables": variables, "level": level,
+        "temporal": temporal, "sensor": sensor, "adapt": adapt, "draws": draws, "misfit": misfit, "seed": seed,
+        "block_size": block_size,
+    }  # fmt: skip
     request: dict[str, Any] | None = None
     if resume:
+        kept = {name: value for name, value in options.items() if name not in ("variables", "level", "block_size")}
         files = [stamps(path) for path in (source, radar, weights) if path is not None]
-        request = {"files": files, "method": method, "sensor": sensor, "adapt": adapt, "draws": draws} | {
-            "misfit": misfit, "seed": seed, "radar": [radar_unit, radar_quantity, incidence], "temporal": temporal,
-            "reading": reading,
-        }  # fmt: skip
-    cube = open_cube(source, sensor=sensor, **reading)
+        request = {"files": files, "options": kept, "reading": reading}
     # Names without folders: the same image gives the same map wherever it lies.
-    beside = {"radar": radar, "weights": weights}
-    names = {name: None if path is None else Path(path).name for name, path in beside.items()}
-    asked: dict[str, Any] = {"input": source.name, "output": output.name} | names | {
-        "variables": variables, "level": level, "temporal": temporal, "method": method, "radar_unit": radar_unit,
-        "radar_quantity": radar_quantity, "incidence": incidence, "sensor": sensor, "adapt": adapt, "draws": draws,
-        "misfit": misfit, "seed": seed, "block_size": block_size,
-    } | reading  # fmt: skip
-    cube = cube.assign_attrs(configuration=configuration("invert", asked))
+    names = {name: path.name for name, path in {"radar": radar, "weights": weights}.items() if path is not None}
+    asked = {"input": source.name, "output": output.name} | options | names | reading
+    attrs = {"configuration": configuration("invert", asked)}
+    with contextlib.ExitStack() as stack:
+        stream: Planned = stack.enter_context(_planned(source, options, reading, attrs, progress))
+        if workers is not None:
+            told = {name: value.absolute() if isinstance(value, Path) else value for name, value in options.items()}
+            recipe = Recipe(
+                _planned, {"source": source.absolute(), "options": told, "reading": reading, "attrs": attrs}
+            )
+            stream = ClusterStream(stream, recipe, stack.enter_context(cluster(workers)))
+        return _written(stream, output, request)
+
+
+@contextlib.contextmanager
+def _planned(
+    source: Path,
+    options: Mapping[str, Any],
+    reading: Mapping[str, Any],
+    attrs: Mapping[str, Any],
+    progress: Progress | None = None,
+) -> Iterator[Stream | SeasonStream]:
+    """The map of a file, as `invert_file` describes the options; the files are open inside the block."""
+    method, weights, radar, sensor = (options[name] for name in ("method", "weights", "radar", "sensor"))
+    how = (options["variables"], options["level"], options["block_size"], progress)
+    cube = open_cube(source, sensor=sensor, **reading).assign_attrs(attrs)
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.closing(cube))
         if not sensors_of(cube):
@@ -359,30 +395,26 @@ def invert_file(
         for name in sensors_of(cube):
             sensor_name(name)  # raises where no retrieval knows it
         if radar is not None:
-            images = open_radar(radar, unit=radar_unit, quantity=radar_quantity, incidence=incidence)
+            images = open_radar(
+                radar, unit=options["radar_unit"], quantity=options["radar_quantity"], incidence=options["incidence"]
+            )
             cube = with_radar(cube, stack.enter_context(contextlib.closing(images)))
-        if temporal is not None:
+        if options["temporal"] is not None:
             season = load_temporal(weights)
             _warn_missing(check_bands(tuple(cube["band"].values), season, str(source)), source)
-            return invert_cube(
-                cube, output, season, temporal=temporal, variables=variables, level=level,
-                block_size=block_size, progress=progress, resume=request,
-            )  # fmt: skip
-        retrievals = {
-            name: load_method(method, name, draws=draws, misfit=misfit, weights=weights) for name in sensors_of(cube)
-        }
+            yield _stream(cube, season, options["temporal"], *how)
+            return
+        of_method: Any = {"draws": options["draws"], "misfit": options["misfit"], "weights": weights}
+        retrievals = {name: load_method(method, name, **of_method) for name in sensors_of(cube)}
         held = tuple(str(name) for name in cube["band"].values)
         for name, retrieval in retrievals.items():
             missing = check_bands(held, retrieval, str(source))
-            if adapt:
+            if options["adapt"]:
                 dates = [i for i, s in enumerate(_sensor_by_date(cube)) if s == name]
-                sample = sample_block(cube, retrieval.bands, ADAPTATION_PIXELS, seed=seed, dates=dates)
-                retrievals[name] = _adapt(retrieval, sample, seed)
+                sample = sample_block(cube, retrieval.bands, ADAPTATION_PIXELS, seed=options["seed"], dates=dates)
+                retrievals[name] = _adapt(retrieval, sample, options["seed"])
         _warn_missing(missing, source)
-        return invert_cube(
-            cube, output, retrievals, variables=variables, level=level, block_size=block_size, progress=progress,
-            resume=request,
-        )  # fmt: skip
+        yield _stream(cube, retrievals, None, *how)
 
 
 def _chosen(method: str | None, source: Path, radar: str | os.PathLike[str] | None) -> str:

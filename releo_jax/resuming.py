@@ -10,20 +10,19 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from releo_jax.blockwise import Stream
+from releo_jax.cluster import Planned
 from releo_jax.cubes.block_store import BlockStore
 from releo_jax.cubes.blocks import Window
-from releo_jax.seasons import SeasonStream
 
 
-def made(stream: Stream | SeasonStream, template: xr.Dataset) -> dict[str, Any]:
+def made(stream: Planned, template: xr.Dataset) -> dict[str, Any]:
     """What the kept blocks of a map have to be of, beside its input."""
     grid = {name: hashlib.sha256(template[name].values.tobytes()).hexdigest() for name in ("time", "y", "x")}
     return {"attributes": template.attrs, "grid": grid, "layers": list(stream.layers), "blocks": stream.windows}
 
 
 def resumed(
-    stream: Stream | SeasonStream, store: BlockStore | None
+    stream: Planned, store: BlockStore | None
 ) -> Generator[tuple[Window, Mapping[str, np.ndarray]], None, None]:
     """All blocks in their order: those that are kept from the store, the others as they are retrieved, then kept."""
     if store is None:

@@ -178,6 +178,10 @@ class SeasonStream:
                     self.report.count(now)
                     yield place, {full_name(key): array for key, array in now.items()}
 
+    def together(self, window: Window) -> Window:
+        """A block that is read once for this one and others: all dates of a place are."""
+        return dataclasses.replace(window, time=0)
+
     def take(self, values: Mapping[str, np.ndarray]) -> None:
         """Counts a block that was retrieved before."""
         self.report.count(values)

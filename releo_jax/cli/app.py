@@ -146,6 +146,14 @@ def invert(
         bool,
         typer.Option("--resume", help="Keep finished blocks beside the output, and go on from those of a killed run."),
     ] = False,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|ADDRESS",
+            help="Share the blocks out to so many processes, or to those of a Dask scheduler (tcp://...).",
+            show_default=False,
+        ),
+    ] = None,
     quiet: _Quiet = False,
 ) -> None:
     """Retrieve maps with their uncertainty from an image or a table of pixels.
@@ -175,6 +183,7 @@ def invert(
         block_size=block_size,
         overwrite=overwrite,
         resume=resume,
+        workers=workers,
         quiet=quiet,
         reading={
             "bands": _words(bands),

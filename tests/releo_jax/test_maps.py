@@ -317,7 +317,7 @@ def test_a_table_with_results_is_refused(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_from_table_to_table(tmp_path, monkeypatch, caplog, suffix):
-    monkeypatch.setattr(maps, "load_method", lambda name, sensor, draws, misfit: VegetationIndex(name=name))
+    monkeypatch.setattr(maps, "load_method", lambda name, sensor, **options: VegetationIndex(name=name))
     _table().drop(columns="B02").to_csv(tmp_path / "in.csv", index=False)
     report = maps.invert_file(tmp_path / "in.csv", tmp_path / f"out.{suffix}", method="sl2p", variables=("fapar",))
     result = pd.read_csv(tmp_path / "out.csv") if suffix == "csv" else pd.read_parquet(tmp_path / "out.parquet")
@@ -330,8 +330,8 @@ def test_from_table_to_table(tmp_path, monkeypatch, caplog, suffix):
 def test_from_image_to_image(tmp_path, monkeypatch):
     loaded = []
 
-    def load(name, sensor, draws, misfit):
-        loaded.append((name, sensor, draws))
+    def load(name, sensor, **options):
+        loaded.append((name, sensor, options["draws"]))
         return VegetationIndex(name=name)
 
     monkeypatch.setattr(maps, "load_method", load)
@@ -351,14 +351,14 @@ def test_adaptation_sees_usable_pixels_and_its_result_is_used(tmp_path, monkeypa
             assert seed == 5
             return VegetationIndex(name="adapted", variables=("fapar",))
 
-    monkeypatch.setattr(maps, "load_method", lambda name, sensor, draws, misfit: Adaptable())
+    monkeypatch.setattr(maps, "load_method", lambda name, sensor, **options: Adaptable())
     write_cube(make_cube(sensor="sentinel2a"), tmp_path / "scene.nc")
     maps.invert_file(tmp_path / "scene.nc", tmp_path / "maps.nc", adapt=True, seed=5)
     assert open_result(tmp_path / "maps.nc").attrs["method"] == "adapted"
 
 
 def test_what_a_method_cannot_do_is_said(monkeypatch, tmp_path):
-    monkeypatch.setattr(maps, "load_method", lambda name, sensor, draws, misfit: VegetationIndex())
+    monkeypatch.setattr(maps, "load_method", lambda name, sensor, **options: VegetationIndex())
     write_cube(make_cube(sensor="sentinel2a"), tmp_path / "scene.nc")
     with pytest.raises(ReleoError, match="leave --adapt out"):
         maps.invert_file(tmp_path / "scene.nc", tmp_path / "maps.nc", adapt=True)
