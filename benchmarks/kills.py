@@ -102,7 +102,7 @@ def disturbed(
     took, expected = time.perf_counter() - begin[0], fingerprint(result)
     left = sorted(entry.name for entry in folder.iterdir() if entry.name not in keeps)
     found = {"seconds": round(took, 2), "kills": 0, "finished": 0, "different": 0, "left_behind": len(left)}
-    done = False
+    done = True
     while found["kills"] < kills or not done:
         if done:
             shutil.rmtree(folder)

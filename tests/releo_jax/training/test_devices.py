@@ -98,3 +98,15 @@ def test_kills_at_random_moments_change_nothing(tmp_path):
             process.send_signal(signal.SIGKILL)
     (found,) = _result(_start(devices=2, steps=1000, runs=[run | {"checkpoints": str(folder)}]))
     assert found == whole
+
+
+@pytest.mark.long
+def test_damaged_arrays_of_a_checkpoint_are_passed_over(tmp_path):
+    run = {"parts": 2, "checkpoint_every": 50, "checkpoints": str(tmp_path / "state")}
+    (whole,) = _result(_start(devices=1, steps=120, runs=[dict(run)]))
+    for path in (tmp_path / "state" / "120" / "state" / "d").iterdir():
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    process = _start(devices=1, steps=120, runs=[dict(run)])
+    out, told = process.communicate(timeout=300)
+    assert process.returncode == 0 and "the checkpoint of step 120 is damaged" in told
+    assert json.loads(out.splitlines()[-1]) == [whole]
