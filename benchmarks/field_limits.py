@@ -20,7 +20,7 @@ from scipy.stats import spearmanr
 from benchmarks.field import simulated
 from benchmarks.measurements import Rows, pixels, plots, swiss_wheat
 from physics import SunView
-from releo_jax.maps import load_method
+from releo_jax.methods import load_method
 from releo_jax.metrics import bias, rmse
 
 _RANGES = (-1.0, 0.0, 0.5, 1.0, 2.0, 3.0, 9.0)

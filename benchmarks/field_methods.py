@@ -40,7 +40,7 @@ from releo_jax.inference.chunks import MEMORY
 from releo_jax.inference.density import read_target
 from releo_jax.inference.posterior import PointPosterior
 from releo_jax.inference.structure import Model, read_structure, simulate
-from releo_jax.maps import load_method
+from releo_jax.methods import load_method
 from releo_jax.observations import Observations, take
 from releo_jax.priors import Published
 from releo_jax.systems.domain import log_reflectance

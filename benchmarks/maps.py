@@ -28,7 +28,8 @@ from releo_jax.cubes.convention import set_grid
 from releo_jax.cubes.scene import simulate_scene
 from releo_jax.cubes.streaming import BlockWriter
 from releo_jax.cubes.writing import write_cube
-from releo_jax.maps import invert_file, load_method
+from releo_jax.maps import invert_file
+from releo_jax.methods import load_method
 from releo_jax.results import Report, check_request, full_name, layers
 
 SCENE = 183

@@ -21,7 +21,8 @@ import numpy as np
 
 from benchmarks.measurements import Rows, pixels, plots, swiss_wheat
 from releo_jax.cubes.scene import simulate_scene
-from releo_jax.maps import load_method, predict
+from releo_jax.maps import predict
+from releo_jax.methods import load_method
 from releo_jax.metrics import bias, bootstrap, coverage, mean_width, r2, rmse
 from releo_jax.variables import VARIABLES
 

@@ -27,7 +27,8 @@ import xarray as xr
 from releo_jax.cubes.opening import open_cube
 from releo_jax.cubes.scene import simulate_scene
 from releo_jax.cubes.scene_files import write_scene
-from releo_jax.maps import invert_file, load_method, predict
+from releo_jax.maps import invert_file, predict
+from releo_jax.methods import load_method
 
 scene = simulate_scene(seed=4, shape=(96, 96))
 print({name: variable.dims for name, variable in scene.data_vars.items()})

@@ -1,6 +1,6 @@
 """From images and tables of pixels to maps and tables of retrieved variables.
 
-    retrieval = load_method("prosail-vae", "sentinel2a")
+    retrieval = load_method("prosail-vae", "sentinel2a")                                # of releo_jax.methods
     result = predict(open_cube("scene.nc"), retrieval, variables=("lai",))              # in memory
     invert_cube(open_cube("scene.nc"), "lai.tif", retrieval, variables=("lai",))        # block by block to a file
     invert_file("scene.nc", "lai.tif", variables=("lai",))                              # the same in one line
@@ -26,7 +26,6 @@ import pandas as pd
 import xarray as xr
 from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
-from physics import SunView
 from releo_jax.blockwise import AHEAD, Runner, Stream, check_bands, sample_block, sensors_of, with_bands, worker
 from releo_jax.cluster import ClusterStream, Planned, Recipe, cluster
 from releo_jax.configuration import configuration
@@ -40,6 +39,7 @@ from releo_jax.cubes.streaming import BlockWriter, frame_of
 from releo_jax.cubes.tables import read_table, with_radar_columns
 from releo_jax.cubes.writing import write_table
 from releo_jax.errors import ReleoError
+from releo_jax.methods import DEFAULT_SENSOR, METHODS, RADAR_METHOD, adapted, assumed, load_method
 from releo_jax.results import Progress, Report, check_request, output_keys, provenance
 from releo_jax.resuming import made, resumed
 from releo_jax.seasons import SeasonStream, step_of
@@ -49,59 +49,13 @@ from releo_jax.systems.temporal import TemporalRetrieval, load_temporal
 if TYPE_CHECKING:
     from distributed import Client
 
-METHODS = ("prosail-vae", "sl2p", "optical-radar")
-"""Names of the methods that `load_method` knows; the first is the default."""
-
-RADAR_METHOD = METHODS[2]
-"""The one that takes radar images too; the default where there are any."""
-
 TABLES = (".csv", ".parquet")
 IMAGES = (".nc", ".zarr", ".tif", ".tiff")
-
-DEFAULT_SENSOR = "sentinel2a"
-"""Taken where nothing says which sensor it was; the responses of the three satellites differ by little."""
 
 ADAPTATION_PIXELS = 20_000
 """Pixels of an image that a method is adapted to."""
 
 _log = logging.getLogger(__name__)
-
-
-def load_method(
-    name: str, sensor: str, *, draws: int | None = None, misfit: bool = True, weights: Path | None = None
-) -> Retrieval:
-    """A retrieval by its name.
-
-    Args:
-        name: one of `METHODS`.
-        sensor: `sentinel2a`, `sentinel2b` or `sentinel2c`.
-        draws: posterior draws a pixel for the derived variables; None for the method's own way.
-        misfit: whether to compute the flag `predictive_misfit`, which takes most of the time.
-        weights: folder that `releo train` wrote; None for the shipped ones.
-
-    Raises:
-        ReleoError: the method is not known, has no posterior to draw from, or no misfit.
-    """
-    retrieval: Retrieval
-    if name == "sl2p":
-        from releo_jax.systems.sl2p import sl2p_retrieval
-
-        if weights is not None:
-            raise ReleoError("the method sl2p has no weights to train; leave --weights out")
-        retrieval = sl2p_retrieval(sensor_name(sensor))
-    elif name == RADAR_METHOD:
-        from releo_jax.systems.optical_radar_retrieval import load_optical_radar
-
-        retrieval = load_optical_radar(sensor_name(sensor), weights)
-    elif name == "prosail-vae":
-        from releo_jax.systems.prosail_vae import load_retrieval
-
-        retrieval = load_retrieval(sensor_name(sensor), weights)
-    else:
-        raise ReleoError(f"unknown method {name!r}; expected {' or '.join(METHODS)}")
-    if draws is not None:
-        retrieval = _able(retrieval, "with_draws", "--draws")(draws)
-    return retrieval if misfit else _able(retrieval, "without_misfit", "--no-misfit")()
 
 
 def predict(
@@ -337,10 +291,10 @@ def invert_file(
                 frame, block = read_table(source, **reading)
                 if method == RADAR_METHOD:
                     block = with_radar_columns(frame, block, unit=radar_unit, incidence=incidence, where=str(source))
-            retrieval = load_method(method, _assumed(sensor, source), draws=draws, misfit=misfit, weights=weights)
+            retrieval = load_method(method, assumed(sensor, source), draws=draws, misfit=misfit, weights=weights)
             _warn_missing(check_bands(block.bands, retrieval, str(source)), source)
             if adapt:
-                retrieval = _adapt(retrieval, with_bands(block, retrieval.bands), seed)
+                retrieval = adapted(retrieval, with_bands(block, retrieval.bands), seed)
             result = predict_table(
                 frame, block, retrieval, variables=variables, level=level, progress=progress, where=str(source),
                 report=report,
@@ -391,7 +345,7 @@ def _planned(
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.closing(cube))
         if not sensors_of(cube):
-            cube = cube.assign_attrs(sensor=_assumed(None, source))
+            cube = cube.assign_attrs(sensor=assumed(None, source))
         for name in sensors_of(cube):
             sensor_name(name)  # raises where no retrieval knows it
         if radar is not None:
@@ -412,7 +366,7 @@ def _planned(
             if options["adapt"]:
                 dates = [i for i, s in enumerate(_sensor_by_date(cube)) if s == name]
                 sample = sample_block(cube, retrieval.bands, ADAPTATION_PIXELS, seed=options["seed"], dates=dates)
-                retrievals[name] = _adapt(retrieval, sample, options["seed"])
+                retrievals[name] = adapted(retrieval, sample, options["seed"])
         _warn_missing(missing, source)
         yield _stream(cube, retrievals, None, *how)
 
@@ -486,30 +440,6 @@ def _sensor_by_date(cube: xr.Dataset) -> list[str]:
     return [str(s) for s in cube["sensor"].values] if len(names) > 1 else list(names) * cube.sizes["time"]
 
 
-def _assumed(sensor: str | None, source: Path) -> str:
-    if sensor is not None:
-        return sensor_name(sensor)
-    _log.warning("%s: does not name its sensor, taken for %s; give --sensor to choose", source, DEFAULT_SENSOR)
-    return DEFAULT_SENSOR
-
-
 def _warn_missing(missing: Sequence[str], source: Path) -> None:
     if missing:
         _log.warning("%s: no %s; the retrieval does without", source, ", ".join(missing))
-
-
-def _adapt(retrieval: Retrieval, block: Block, seed: int) -> Retrieval:
-    """The retrieval after training on the usable pixels of a block, without labels."""
-    adapt = _able(retrieval, "adapt", "--adapt")
-    block = block[np.flatnonzero(block.mask.any(axis=1))]
-    if not len(block):
-        raise ReleoError("no usable pixel to adapt to; check the mask, or leave --adapt out")
-    sun_view = SunView.from_degrees(block.sun_zenith, block.view_zenith, block.relative_azimuth)
-    adapted: Retrieval = adapt(block.reflectance, block.mask, sun_view, seed=seed)
-    return adapted
-
-
-def _able(retrieval: Retrieval, what: str, option: str) -> Any:
-    if not hasattr(retrieval, what):
-        raise ReleoError(f"the method {retrieval.name} cannot do that; leave {option} out or choose {METHODS[0]}")
-    return getattr(retrieval, what)
