@@ -11,6 +11,7 @@ BENCHMARKS = {
     "inversion": "tasks, algorithms and budgets of inversion in one table",
     "engines": "the engines that invert images, on a million pixels",
     "maps": "reading, computing and writing of a map",
+    "training": "throughput of a training on one device and on all, beside the roofline",
     "kills": "maps and trainings that are killed at random moments and go on",
     "field": "every engine on the same real measurements and simulated scenes",
     "field_limits": "what limits the engines on them",
