@@ -12,6 +12,7 @@ BENCHMARKS = {
     "engines": "the engines that invert images, on a million pixels",
     "maps": "reading, computing and writing of a map",
     "training": "throughput of a training on one device and on all, beside the roofline",
+    "fuzz": "odd and damaged inputs, and what the command makes of them",
     "kills": "maps and trainings that are killed at random moments and go on",
     "field": "every engine on the same real measurements and simulated scenes",
     "field_limits": "what limits the engines on them",

@@ -257,8 +257,8 @@ def set_grid(cube: xr.Dataset, crs: Any, transform: Affine | None) -> xr.Dataset
     return cube
 
 
-def grid_of(dataset: xr.Dataset) -> tuple[CRS | None, Affine]:
-    """CRS and affine transform (upper left corner) of a dataset on a grid.
+def grid_of(dataset: xr.Dataset, where: str = "the image") -> tuple[CRS | None, Affine]:
+    """CRS and affine transform (upper left corner) of a dataset on a grid; `where` is its name, for messages.
 
     Raises:
         ReleoError: the coordinates are not evenly spaced.
@@ -267,16 +267,18 @@ def grid_of(dataset: xr.Dataset) -> tuple[CRS | None, Affine]:
     stored = dataset.coords["spatial_ref"].attrs.get("GeoTransform") if crs is not None else None
     # From the coordinates where they tell: the stored transform is that of the image before anything was cut from it.
     known = [float(part) for part in stored.split()] if stored else [0.0, 1.0, 0.0, 0.0, 0.0, -1.0]
-    step = {name: _step(dataset[name].values, name, known[i]) for name, i in (("x", 1), ("y", 5))}
+    step = {name: _step(dataset[name].values, name, known[i], where) for name, i in (("x", 1), ("y", 5))}
     corner = {name: float(dataset[name].values[0]) - size / 2 for name, size in step.items()}
     return crs, Affine(step["x"], 0.0, corner["x"], 0.0, step["y"], corner["y"])
 
 
-def _step(centres: np.ndarray, name: str, otherwise: float) -> float:
+def _step(centres: np.ndarray, name: str, otherwise: float, where: str) -> float:
     """Distance of evenly spaced coordinates; `otherwise` if there is only one."""
+    if centres.ndim != 1 or centres.dtype.kind not in "iuf" or not np.isfinite(centres).all():
+        raise ReleoError(f"{where}: expected finite numbers (pixel,) as coordinates {name}; add those of the pixels")
     if len(centres) < 2:
         return otherwise
     step = float(centres[-1] - centres[0]) / (len(centres) - 1)
     if not step or np.abs(np.diff(centres) - step).max() > 1e-3 * abs(step):
-        raise ReleoError(f"the coordinates {name} are not evenly spaced; resample the image to a regular grid")
+        raise ReleoError(f"{where}: the coordinates {name} are not evenly spaced; resample the image to a regular grid")
     return step

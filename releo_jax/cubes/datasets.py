@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyproj
 import xarray as xr
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 
 from releo_jax.cubes.checks import check_cube, check_samples
@@ -23,11 +27,20 @@ from releo_jax.cubes.convention import (
     bands_known,
     choose_angles,
     choose_bands,
+    grid_of,
     sensor_name,
 )
 from releo_jax.cubes.rasters import CHUNK
 from releo_jax.cubes.safe import CLEAR, scene_flags
-from releo_jax.cubes.values import Coding, check_integers, decode, fill_values, saturated_values
+from releo_jax.cubes.values import (
+    Coding,
+    check_integers,
+    check_numbers,
+    decode,
+    fill_values,
+    linear_coding,
+    saturated_values,
+)
 from releo_jax.errors import ReleoError
 
 _RENAMED = {"t": "time", "date": "time", "bands": "band", "lat": "y", "lon": "x", "latitude": "y", "longitude": "x"}
@@ -94,8 +107,11 @@ def cube_of(
     raw = _bands(stored, path)
     chosen = choose_bands([str(name) for name in raw["band"].values], bands, str(path), _known(stored))
     raw = _chunked(raw.sel(band=list(chosen)))
-    if "mask" in stored and scale is None and raw.dtype == np.float32 and "flag_meanings" in stored["mask"].attrs:
+    packed = scale is not None or raw.dtype != np.float32 or {"scale_factor", "add_offset"} & set(raw.attrs)
+    if "mask" in stored and "flag_meanings" in stored["mask"].attrs and not packed:
         reflectance, mask, coding = raw, _pick(stored["mask"], chosen, raw), Coding()
+        if "time" not in mask.dims:
+            mask = mask.expand_dims(time=raw.sizes["time"])
     else:
         coding = _coding(raw, scale, offset, str(path))
         reflectance, mask = decode(raw, coding)
@@ -103,7 +119,9 @@ def cube_of(
         if classes is not None:
             mask = mask | scene_flags(_pick(classes, chosen, raw), clear)
     found = {
-        name: _pick(stored[name], chosen, raw) for name in (*ANGLES, "sun_azimuth", "view_azimuth") if name in stored
+        name: _angle(_pick(stored[name], chosen, raw), f"{path}: {name}")
+        for name in (*ANGLES, "sun_azimuth", "view_azimuth")
+        if name in stored
     }
     attrs = {
         name: stored.attrs[name]
@@ -114,13 +132,14 @@ def cube_of(
         reflectance.transpose(*_DIMS),
         mask.transpose(*_DIMS, missing_dims="ignore"),
         choose_angles(found, angles, str(path)),
-        crs=_crs(stored),
-        transform=_transform(stored),
+        crs=_crs(stored, str(path)),
+        transform=_transform(stored, str(path)),
         attrs={**attrs, "source": path.name},
     )
     cube = _with_sensor(cube, stored, sensor)
     cube.set_close(stored.close)
     check_cube(cube)
+    grid_of(cube, str(path))
     check_samples(cube, coding.scale, str(path))
     return cube
 
@@ -135,7 +154,7 @@ def _open(path: Path) -> xr.Dataset:
             stored = xr.open_zarr(path, chunks=None, mask_and_scale=False, consolidated=consolidated)
         else:
             stored = xr.open_dataset(path, engine="netcdf4", mask_and_scale=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # there is hardly an error that the libraries do not raise for damaged metadata
         detail = " ".join(str(error).split())[:120]
         raise ReleoError(
             f"{path}: cannot be read ({detail}); the file is truncated, damaged or of another kind: copy it again"
@@ -148,6 +167,21 @@ def conventional_names(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.rename(
         {old: new for old, new in _RENAMED.items() if old in dataset.dims and new not in dataset.dims}
     )
+
+
+def check_alike(variables: Sequence[xr.DataArray], where: str) -> None:
+    """Raises where bands are stored in different ways, which one scale cannot undo."""
+    first = variables[0]
+    for variable in variables:
+        for name in ("scale_factor", "add_offset", "_FillValue", "missing_value"):
+            one, other = (str(array.attrs.get(name)) for array in (first, variable))
+            if one != other:
+                raise ReleoError(f"{where}: {name} is {one} of one band and {other} of another; decode them first")
+        if (variable.dtype, variable.dims, variable.shape) != (first.dtype, first.dims, first.shape):
+            raise ReleoError(
+                f"{where}: one band is {first.dtype} {dict(first.sizes)}, another {variable.dtype} "
+                f"{dict(variable.sizes)}; bring them to one grid, dates and type first"
+            )
 
 
 def _bands(stored: xr.Dataset, path: Path) -> xr.DataArray:
@@ -168,14 +202,23 @@ def _bands(stored: xr.Dataset, path: Path) -> xr.DataArray:
             break
     else:
         planes = [str(name) for name in stored.data_vars if {"y", "x"} <= set(stored[name].dims)]
-        single = {band_name(name, known): name for name in planes}
-        single.pop(None, None)
+        single: dict[str, str] = {}
+        for plane in planes:
+            band = band_name(plane, known)
+            if band in single:
+                raise ReleoError(f"{path}: the variables {single[band]} and {plane} are both {band}; remove one")
+            if band is not None:
+                single[band] = plane
         if not single:
             raise ReleoError(
                 f"{path}: no variable holds reflectance; expected reflectance(time, band, y, x), or one variable a "
                 f"band (B02, ...); found {', '.join(map(str, stored.data_vars)) or 'nothing'}"
             )
-        arrays = [stored[name].drop_vars("band", errors="ignore") for name in single.values()]
+        arrays = [
+            stored[name].drop_vars("band", errors="ignore").transpose(*_DIMS, ..., missing_dims="ignore")
+            for name in single.values()
+        ]
+        check_alike(arrays, str(path))
         stacked = xr.Variable.concat([array.variable for array in arrays], dim="band")
         raw = xr.DataArray(stacked, coords={**arrays[0].coords, "band": list(single)})
     missing = {"y", "x"} - set(raw.dims)
@@ -187,6 +230,8 @@ def _bands(stored: xr.Dataset, path: Path) -> xr.DataArray:
     for name in ("y", "x", "time"):
         if name not in raw.coords:
             raise ReleoError(f"{path}: no coordinate {name}; add the coordinates of the pixels and dates")
+    if not raw.size:
+        raise ReleoError(f"{path}: the image is empty ({dict(raw.sizes)}); check how it was made")
     if raw["time"].dtype.kind != "M":
         raise ReleoError(f"{path}: expected dates in time, got {raw['time'].dtype}; write it as CF time")
     return raw.transpose(*_DIMS)
@@ -221,33 +266,66 @@ def _pick(variable: xr.DataArray, bands: Sequence[str], raw: xr.DataArray) -> xr
     return variable.drop_vars(kept)
 
 
+def _angle(stored: xr.DataArray, where: str) -> xr.DataArray:
+    """An angle, decoded by its own attributes, over nothing, the dates, or their pixels."""
+    check_numbers(stored.dtype, where)
+    if not set(stored.dims) <= {"time", "y", "x"} or ("y" in stored.dims) != ("x" in stored.dims):
+        raise ReleoError(f"{where}: expected dimensions (time) or (time, y, x), got {stored.dims}; select or rename")
+    factor, summand = (_attribute(stored.attrs, *name, where) for name in (("scale_factor", 1.0), ("add_offset", 0.0)))
+    return stored.transpose("time", "y", "x", missing_dims="ignore") * factor + summand
+
+
 def _coding(raw: xr.DataArray, scale: float | None, offset: float | None, where: str) -> Coding:
+    check_numbers(raw.dtype, where)
     attrs = {**raw.encoding, **raw.attrs}
     declared = attrs.get("_FillValue", attrs.get("missing_value"))
     nodata = fill_values(raw.dtype, None if declared is None else float(np.ravel(declared)[0]))
     saturated = saturated_values(raw.dtype)
-    if scale is None and "scale_factor" in attrs:
-        factor = float(attrs["scale_factor"])
-        own = float(attrs.get("add_offset", 0.0)) / factor
-        return Coding(1.0 / factor, own if offset is None else offset, nodata, saturated)
+    if scale is None and ("scale_factor" in attrs or attrs.get("add_offset", 0.0)):
+        factor, summand = (_attribute(attrs, *name, where) for name in (("scale_factor", 1.0), ("add_offset", 0.0)))
+        coding = linear_coding(factor, (summand,), nodata, saturated, where)
+        return coding if offset is None else dataclasses.replace(coding, offset=offset)
     check_integers(raw.dtype, scale, where)
     return Coding(1.0 if scale is None else scale, offset or 0.0, nodata, saturated)
 
 
-def _crs(stored: xr.Dataset) -> Any:
-    for name in ("spatial_ref", "crs"):
-        if name in stored.variables:
-            attrs = stored[name].attrs
-            text = attrs.get("crs_wkt") or attrs.get("spatial_ref")
-            if text:
-                return text
-    return stored.attrs.get("crs")
+def _attribute(attrs: Mapping[str, Any], name: str, otherwise: float, where: str) -> float:
+    """An attribute that is one number."""
+    try:
+        (number,) = np.ravel(attrs.get(name, otherwise))
+        return float(number)
+    except ValueError:
+        raise ReleoError(f"{where}: expected one number in {name}, got {attrs[name]!r}; correct the file") from None
 
 
-def _transform(stored: xr.Dataset) -> Affine | None:
+def _crs(stored: xr.Dataset, where: str) -> CRS | None:
+    """The CRS that the grid mapping of a variable tells, as text or by its CF parameters, or an attribute `crs`."""
+    named = [str(variable.attrs["grid_mapping"]) for variable in stored.values() if "grid_mapping" in variable.attrs]
+    told: Any = stored.attrs.get("crs")
+    for name in dict.fromkeys((*named, "spatial_ref", "crs")):
+        attrs = stored[name].attrs if name in stored.variables else {}
+        text = attrs.get("crs_wkt") or attrs.get("spatial_ref")
+        if text or "grid_mapping_name" in attrs:
+            told = text or attrs
+            break
+    if told is None or told == "":
+        return None
+    try:
+        return CRS.from_user_input(pyproj.CRS.from_cf(told).to_wkt() if isinstance(told, dict) else told)
+    except (RasterioError, pyproj.exceptions.ProjError, KeyError, ValueError, TypeError) as error:
+        detail = " ".join(str(error).split())[:80]
+        raise ReleoError(f"{where}: a CRS that cannot be read ({detail}); correct or remove it") from error
+
+
+def _transform(stored: xr.Dataset, where: str) -> Affine | None:
     """The transform that rioxarray or GDAL wrote, which holds the pixel size of an image of one pixel too."""
     text = stored["spatial_ref"].attrs.get("GeoTransform") if "spatial_ref" in stored.variables else None
-    return Affine.from_gdal(*(float(part) for part in text.split())) if text else None
+    if not text:
+        return None
+    try:
+        return Affine.from_gdal(*(float(part) for part in str(text).split()))
+    except (ValueError, TypeError):
+        raise ReleoError(f"{where}: expected six numbers in GeoTransform, got {text!r}; correct or remove it") from None
 
 
 def _with_sensor(cube: xr.Dataset, stored: xr.Dataset, sensor: str | None) -> xr.Dataset:

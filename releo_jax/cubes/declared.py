@@ -20,7 +20,7 @@ from releo_jax.cubes.convention import (
     sensor_name,
     set_grid,
 )
-from releo_jax.cubes.datasets import conventional_names, cube_of
+from releo_jax.cubes.datasets import check_alike, conventional_names, cube_of
 from releo_jax.cubes.safe import CLEAR
 from releo_jax.errors import ReleoError
 
@@ -72,7 +72,7 @@ def from_dataset(
     stored = given[[]]
     names = _names(bands, bands_known(sensor))
     stored = stored.assign({names[label]: _plane(given, label, where) for label in bands})
-    _check_alike([stored[name] for name in names.values()], where)
+    check_alike([stored[name] for name in names.values()], where)
     numbers: dict[str, float | None] = {}
     declared: dict[str, str | float] = {name: name for name in _ANGLES if name in given}
     declared.update(angles or {})
@@ -134,18 +134,3 @@ def _plane(dataset: xr.Dataset, label: str, where: str) -> xr.DataArray:
             return _variable(dataset, stacks[0], where).isel(band=labels.index(label), drop=True)
         raise ReleoError(f"{where}: no band {label!r} in {stacks[0]}; found {', '.join(labels)}")
     return _variable(dataset, label, where)
-
-
-def _check_alike(variables: Sequence[xr.DataArray], where: str) -> None:
-    """Raises where bands are stored in different ways, which one scale cannot undo."""
-    first = variables[0]
-    for variable in variables:
-        for name in ("scale_factor", "add_offset", "_FillValue"):
-            one, other = (str(array.attrs.get(name)) for array in (first, variable))
-            if one != other:
-                raise ReleoError(f"{where}: {name} is {one} of one band and {other} of another; decode them first")
-        if (variable.dtype, variable.dims, variable.shape) != (first.dtype, first.dims, first.shape):
-            raise ReleoError(
-                f"{where}: one band is {first.dtype} {dict(first.sizes)}, another {variable.dtype} "
-                f"{dict(variable.sizes)}; bring them to one grid, dates and type first"
-            )

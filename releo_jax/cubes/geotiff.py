@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from releo_jax.cubes.checks import check_samples
 from releo_jax.cubes.convention import ANGLES, band_name, choose_angles, choose_bands, sensor_name
 from releo_jax.cubes.rasters import Raster
 from releo_jax.cubes.safe import CLEAR, RESAMPLING, scene_flags
-from releo_jax.cubes.values import Coding, check_integers, decode, fill_values, saturated_values
+from releo_jax.cubes.values import Coding, check_integers, decode, fill_values, linear_coding, saturated_values
 from releo_jax.errors import ReleoError
 
 SUFFIXES = (".tif", ".tiff", ".jp2")
@@ -151,20 +152,15 @@ def _coding(files: Sequence[tuple[Raster, int]], scale: float | None, offset: fl
     first, _ = files[0]
     nodata, saturated = fill_values(first.dtype, first.nodata), saturated_values(first.dtype)
     declared = {header.scales[index - 1] for header, index in files}
-    if scale is None and declared != {1.0}:
+    # GDAL: value = number * scale + offset
+    summands = [header.offsets[index - 1] for header, index in files]
+    if scale is None and (declared != {1.0} or any(summands)):
         if len(declared) > 1:
             raise ReleoError(f"{first.path.parent}: bands with different scales {sorted(declared)}; give --scale")
-        factor = declared.pop()
-        # GDAL: value = number * scale + offset
-        offsets = tuple(_whole(header.offsets[index - 1] / factor) for header, index in files)
-        return Coding(_whole(1.0 / factor), offsets if offset is None else offset, nodata, saturated)
+        coding = linear_coding(declared.pop(), summands, nodata, saturated, str(first.path))
+        return coding if offset is None else dataclasses.replace(coding, offset=offset)
     check_integers(first.dtype, scale, str(first.path))
     return Coding(1.0 if scale is None else scale, offset or 0.0, nodata, saturated)
-
-
-def _whole(number: float) -> float:
-    """The number without the rounding of a division: 1 / 0.0001 is 10000."""
-    return float(round(number)) if abs(number - round(number)) < 1e-6 * abs(number) else number
 
 
 def _sidecar(path: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from defusedxml.common import DefusedXmlException
 from releo_jax.cubes import rasters
 from releo_jax.cubes.convention import LANDSAT_BANDS, LANDSAT_SENSORS, Flag, choose_angles, choose_bands, sensor_name
 from releo_jax.cubes.rasters import Raster
-from releo_jax.cubes.values import Coding, bit_flags, decode
+from releo_jax.cubes.values import Coding, bit_flags, decode, linear_coding
 from releo_jax.errors import ReleoError
 
 PIXEL_QUALITY = ("fill", "dilated_cloud", "cirrus", "cloud", "cloud_shadow", "snow", "clear", "water")
@@ -90,8 +90,8 @@ def open_landsat(
 
     coding = metadata.coding(chosen)
     reflectance, mask = decode(on_grid(list(headers.values()), coding.nodata), coding)
-    quality = on_grid([rasters.inspect(_one(folder, "QA_PIXEL"))], rasters.BITS).isel(band=0)
-    radiometry = on_grid([rasters.inspect(_one(folder, "QA_RADSAT"))], rasters.BITS).isel(band=0)
+    quality = on_grid([rasters.inspect_bits(_one(folder, "QA_PIXEL"))], rasters.BITS).isel(band=0)
+    radiometry = on_grid([rasters.inspect_bits(_one(folder, "QA_RADSAT"))], rasters.BITS).isel(band=0)
     mask = mask | bit_flags(quality, (0,), Flag.NODATA, "QA_PIXEL")
     mask = mask | bit_flags(quality, cloudy_bits, Flag.CLOUD_OR_SHADOW_OR_SNOW, "QA_PIXEL")
     mask = mask | bit_flags(radiometry, (_OCCLUSION,), Flag.CLOUD_OR_SHADOW_OR_SNOW, "QA_RADSAT")
@@ -171,9 +171,9 @@ class _Metadata:
         group = "LEVEL2_SURFACE_REFLECTANCE_PARAMETERS"
         factors = [self.number(group, f"REFLECTANCE_MULT_BAND_{name[1:]}") for name in bands]
         summands = [self.number(group, f"REFLECTANCE_ADD_BAND_{name[1:]}") for name in bands]
-        if len(set(factors)) > 1 or factors[0] <= 0:
+        if len(set(factors)) > 1:
             raise ReleoError(f"{self.path}: expected one positive REFLECTANCE_MULT_BAND for all bands, got {factors}")
-        return Coding(1.0 / factors[0], tuple(summand / factors[0] for summand in summands), nodata=(0.0,))
+        return linear_coding(factors[0], summands, (0.0,), (), str(self.path))
 
 
 def _one(folder: Path, name: str) -> Path:

@@ -21,7 +21,7 @@ from rasterio.transform import Affine
 from rasterio.windows import Window as RasterWindow
 
 from releo_jax.cubes.convention import assemble
-from releo_jax.cubes.values import equals_any
+from releo_jax.cubes.values import check_bits, check_numbers, equals_any
 from releo_jax.errors import ReleoError
 
 BITS = "bits"
@@ -96,10 +96,18 @@ def opened(path: Path) -> Iterator[Any]:
         ) from error
 
 
+def inspect_bits(path: str | os.PathLike[str]) -> Raster:
+    """Reads the header of a raster file whose numbers are sets of bits."""
+    header = inspect(path)
+    check_bits(header.dtype, str(path))
+    return header
+
+
 def inspect(path: str | os.PathLike[str]) -> Raster:
     """Reads the header of a raster file."""
     path = Path(path)
     with opened(path) as file:
+        check_numbers(np.dtype(file.dtypes[0]), str(path))
         return Raster(
             path=path,
             grid=Grid(file.crs, file.transform, file.height, file.width),

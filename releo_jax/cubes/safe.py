@@ -126,7 +126,8 @@ def scene_flags(classes: xr.DataArray, clear: Sequence[int]) -> xr.DataArray:
 
 
 def _lookup(classes: np.ndarray, table: np.ndarray) -> np.ndarray:
-    return table[np.clip(classes, 0, 255).astype(np.uint8)]
+    known = np.where(np.isfinite(classes), classes, 0)
+    return table[np.clip(known, 0, 255).astype(np.uint8)]
 
 
 def _granule(safe: Path) -> Path:

@@ -185,6 +185,8 @@ def _columns(frame: pd.DataFrame, path: Path) -> dict[str, str]:
 
 def _numbers(frame: pd.DataFrame, column: str, path: Path) -> np.ndarray:
     values = frame[column]
+    if values.dtype.kind not in "iufO" or values.map(type).eq(bool).any():
+        raise ReleoError(f"{path}: column {column}: expected numbers, got {values.dtype}; correct it")
     numbers = pd.to_numeric(values, errors="coerce")
     wrong = numbers.isna() & values.notna()
     if wrong.any():

@@ -115,7 +115,7 @@ def open_theia(
         return rasters.lazy(sources, grid, named[0].dtype, special=special, tile=side)
 
     def bits(name: str, group: str) -> xr.DataArray:
-        return on_grid([rasters.inspect(_mask(folder, name, group))], rasters.BITS).isel(band=0)
+        return on_grid([rasters.inspect_bits(_mask(folder, name, group))], rasters.BITS).isel(band=0)
 
     coding = Coding(product.quantification, nodata=(product.nodata,))
     reflectance, mask = decode(on_grid(list(headers.values()), coding.nodata), coding)
@@ -186,7 +186,7 @@ def _mask(folder: Path, name: str, group: str) -> Path:
 def _saturated(folder: Path, bands: Sequence[str], on_grid: Callable[..., xr.DataArray]) -> xr.DataArray:
     """Flags (band, y, x) of what is saturated."""
     groups = {band: group for group, held in _SATURATION.items() for band in held}
-    headers = {group: rasters.inspect(_mask(folder, "SAT", group)) for group in {groups[band] for band in bands}}
+    headers = {group: rasters.inspect_bits(_mask(folder, "SAT", group)) for group in {groups[band] for band in bands}}
     words = xr.DataArray(
         np.array([1 << _SATURATION[groups[band]].index(band) for band in bands], np.uint8), dims="band"
     )

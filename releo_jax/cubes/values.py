@@ -34,6 +34,34 @@ class Coding:
             raise ReleoError(f"expected a positive scale, got {self.scale}; give 10000 for reflectance times 10000")
 
 
+def linear_coding(
+    factor: float, summands: Sequence[float], nodata: tuple[float, ...], saturated: tuple[float, ...], where: str
+) -> Coding:
+    """The coding of files that say `reflectance = number * factor + summand`, a summand a band or one for all.
+
+    Raises:
+        ReleoError: the factor is not positive, or a number is not finite; `where` is the file that says so.
+    """
+    if not (np.isfinite(factor) and factor > 0 and np.isfinite(summands).all()):
+        told = ", ".join(f"{summand:g}" for summand in summands)
+        raise ReleoError(
+            f"{where}: expected a positive scale and finite offsets, got {factor:g} and {told}; correct it"
+        )
+    offsets = tuple(_whole(summand / factor) for summand in summands)
+    return Coding(_whole(1.0 / factor), offsets[0] if len(offsets) == 1 else offsets, nodata, saturated)
+
+
+def _whole(number: float) -> float:
+    """The number without the rounding of a division: 1 / 0.0001 is 10000."""
+    return float(round(number)) if abs(number - round(number)) < 1e-6 * abs(number) else number
+
+
+def check_numbers(dtype: np.dtype, where: str) -> None:
+    """Raises unless a type holds real numbers: a cast would drop imaginary parts, and take true for 1."""
+    if dtype.kind not in "iuf":
+        raise ReleoError(f"{where}: expected integers or floats, got {dtype}; write real numbers")
+
+
 def fill_values(dtype: np.dtype, declared: float | None) -> tuple[float, ...]:
     """Numbers that mean "nothing here" in an array of a dtype: the declared one, or else the customary ones."""
     if declared is not None:
@@ -95,14 +123,19 @@ def bit_flags(numbers: xr.DataArray, bits: Sequence[int], flag: Flag, what: str)
     Raises:
         ReleoError: the numbers have no such bits.
     """
-    if numbers.dtype.kind != "u":
-        raise ReleoError(f"{what}: expected unsigned integers, got {numbers.dtype}; download the product again")
+    check_bits(numbers.dtype, what)
     size = 8 * numbers.dtype.itemsize
     wrong = [bit for bit in bits if bit not in range(size)]
     if wrong:
         raise ReleoError(f"{what}: expected bits from 0 to {size - 1}, got {wrong}")
     word = numbers.dtype.type(sum(1 << bit for bit in set(bits)))
     return xr.where(numbers & word != 0, np.uint8(flag), np.uint8(0))
+
+
+def check_bits(dtype: np.dtype, where: str) -> None:
+    """Raises unless numbers of a type are sets of bits."""
+    if dtype.kind != "u":
+        raise ReleoError(f"{where}: expected unsigned integers, got {dtype}; download the product again")
 
 
 def equals_any(values: np.ndarray, numbers: tuple[float, ...]) -> np.ndarray:
