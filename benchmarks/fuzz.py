@@ -86,14 +86,15 @@ class RadarIndex:
 def _heard() -> Iterator[dict[str, str]]:
     """What is written to the output and the error output, by Python or by a library below it."""
     said = {"out": "", "err": ""}
-    sys.stderr.flush()
     kept = os.dup(2)
-    with tempfile.TemporaryFile() as file, contextlib.redirect_stdout(io.StringIO()) as out:
+    out = io.StringIO()
+    with tempfile.TemporaryFile() as file, open(file.fileno(), "w", closefd=False) as err:
         os.dup2(file.fileno(), 2)
         try:
-            yield said
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                yield said
         finally:
-            sys.stderr.flush()
+            err.flush()
             os.dup2(kept, 2)
             os.close(kept)
             file.seek(0)
@@ -104,7 +105,7 @@ def _heard() -> Iterator[dict[str, str]]:
 def run_case(seed: int, case: int) -> Verdict:
     """One case, in this process."""
     from benchmarks.fuzz_inputs import DEGREES, KINDS
-    from benchmarks.fuzz_judge import Wrong, check_error, check_info, check_map, check_table
+    from benchmarks.fuzz_judge import Wrong, check_error, check_info, check_map, check_table, directions_told
     from benchmarks.fuzz_mutations import spoil
     from benchmarks.fuzz_reading import Refused
     from releo_jax import maps
@@ -117,7 +118,9 @@ def run_case(seed: int, case: int) -> Verdict:
         folder.mkdir()
         results.mkdir()
         source = KINDS[kind](folder, rng)
+        told_before = directions_told(source)
         did = spoil(rng, kind, source)
+        directed = directions_told(source) == told_before
         options: dict[str, float] = {}
         if rng.random() < 0.1:
             options |= {"scale": 10_000.0, "offset": float(rng.choice([0, -1000]))}
@@ -171,7 +174,7 @@ def run_case(seed: int, case: int) -> Verdict:
             elif table:
                 check_table(source, output, options)
             else:
-                check_map(kind, source, output, options, status, optical)
+                check_map(kind, source, output, options, status, beside=optical, directed=directed)
         except Wrong as wrong:
             return Verdict(case, kind, did, command, "finding", f"{wrong}; said {told[:200]!r}".replace(temporary, ""))
         except Refused as refused:

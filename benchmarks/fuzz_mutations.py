@@ -460,8 +460,8 @@ MUTATIONS: dict[str, tuple[tuple[Mutation, ...], ...]] = {
     "Theia": (BYTES, RASTER, RASTER, (text, rename)),
     "Landsat": (BYTES, RASTER, RASTER, (text, rename)),
     "Sentinel-1": (BYTES, RASTER, RASTER, (rename,)),
-    "CSV": (BYTES, TABLE, TABLE, TABLE),
-    "Parquet": (BYTES, TABLE, TABLE),
+    "CSV": (BYTES, TABLE, TABLE, TABLE, TABLE, TABLE),
+    "Parquet": (BYTES, TABLE, TABLE, TABLE, TABLE, TABLE),
 }
 """Groups of mutations by kind: a group is drawn, then one of it."""
 

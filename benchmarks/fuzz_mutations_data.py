@@ -137,7 +137,8 @@ def grids(rng: Rng, dataset: xr.Dataset) -> tuple[str, xr.Dataset] | None:
     how = _drawn(
         rng,
         ["no CRS", "other CRS", "CF only", "bad CRS", "CRS attribute", "no transform", "other transform",
-         "bad transform", "rotated", "uneven", "nan", "no x", "names", "degrees", "km", "single", "shifted coordinates", "kilo"],
+         "bad transform", "rotated", "uneven", "nan", "no x", "names", "degrees", "km", "single",
+         "shifted coordinates", "kilo"],
     )  # fmt: skip
     held = [name for name in dataset.variables if name == "spatial_ref"]
     attrs = dataset["spatial_ref"].attrs if held else {}

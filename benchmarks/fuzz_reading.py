@@ -266,9 +266,9 @@ def theia(path: Path, options: Mapping[str, float]) -> Reading:
     scale = float(next(root.iter("REFLECTANCE_QUANTIFICATION_VALUE")).text or "")
     nodata = float(next(node.text or "" for node in root.iter("SPECIAL_VALUE") if node.get("name") == "nodata"))
     files = {}
-    for file in sorted(path.glob("*_FRE_*.tif")):
+    for file in sorted(path.glob("*.tif")):
         band = _band(file.stem)
-        if band is not None and (band in BANDS or band in ("B02", "B08")):
+        if "_fre_" in file.stem.lower() and band is not None and (band in BANDS or band in ("B02", "B08")):
             files[band] = (file, 1)
 
     def decode(band: str) -> Any:

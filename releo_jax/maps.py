@@ -347,7 +347,7 @@ def _planned(
         if not sensors_of(cube):
             cube = cube.assign_attrs(sensor=assumed(None, source))
         for name in sensors_of(cube):
-            sensor_name(name)  # raises where no retrieval knows it
+            sensor_name(name, where=source)  # raises where no retrieval knows it
         if radar is not None:
             images = open_radar(
                 radar, unit=options["radar_unit"], quantity=options["radar_quantity"], incidence=options["incidence"]

@@ -138,8 +138,10 @@ def choose_bands(
     return chosen
 
 
-def sensor_name(text: str, known: Sequence[str] = SENSORS) -> str:
+def sensor_name(text: str, known: Sequence[str] = SENSORS, where: object = None) -> str:
     """The convention's name of a sensor (`sentinel2a` for `S2A`, `Sentinel-2A`, ...), one of those known.
+
+    `where` is the file that says so, for the message.
 
     Raises:
         ReleoError: the sensor is not known.
@@ -151,7 +153,8 @@ def sensor_name(text: str, known: Sequence[str] = SENSORS) -> str:
         alone = (
             "; the retrievals that come with the package know Sentinel-2 only" if squeezed in LANDSAT_SENSORS else ""
         )
-        raise ReleoError(f"unknown sensor {text!r}; expected {', '.join(known[:-1])} or {known[-1]}{alone}")
+        told = "" if where is None else f"{where}: "
+        raise ReleoError(f"{told}unknown sensor {text!r}; expected {', '.join(known[:-1])} or {known[-1]}{alone}")
     return squeezed
 
 
@@ -264,20 +267,30 @@ def grid_of(dataset: xr.Dataset, where: str = "the image") -> tuple[CRS | None, 
         ReleoError: the coordinates are not evenly spaced.
     """
     crs = dataset.rio.crs if "spatial_ref" in dataset.coords else None
-    stored = dataset.coords["spatial_ref"].attrs.get("GeoTransform") if crs is not None else None
+    stored = dataset.coords["spatial_ref"].attrs.get("GeoTransform") if "spatial_ref" in dataset.coords else None
     # From the coordinates where they tell: the stored transform is that of the image before anything was cut from it.
-    known = [float(part) for part in stored.split()] if stored else [0.0, 1.0, 0.0, 0.0, 0.0, -1.0]
-    step = {name: _step(dataset[name].values, name, known[i], where) for name, i in (("x", 1), ("y", 5))}
+    step = {name: _step(dataset[name].values, name, where) for name in ("x", "y")}
+    for name, first, sign in (("x", 0, 1.0), ("y", 3, -1.0)):
+        if not step[name]:  # a single pixel, which does not tell its size
+            known = [float(part) for part in stored.split()] if stored else [0.0] * 6
+            size = _size(float(dataset[name].values[0]), known[first], known[5 if first else 1])
+            step[name] = size or sign * (abs(step["y" if name == "x" else "x"]) or 1.0)
     corner = {name: float(dataset[name].values[0]) - size / 2 for name, size in step.items()}
     return crs, Affine(step["x"], 0.0, corner["x"], 0.0, step["y"], corner["y"])
 
 
-def _step(centres: np.ndarray, name: str, otherwise: float, where: str) -> float:
-    """Distance of evenly spaced coordinates; `otherwise` if there is only one."""
+def _size(centre: float, corner: float, size: float) -> float:
+    """The size of the pixels of a grid with this corner if a pixel of it has this centre, else 0."""
+    apart = (centre - corner) / size - 0.5 if size else 0.5
+    return size if abs(apart - round(apart)) < 1e-3 else 0.0
+
+
+def _step(centres: np.ndarray, name: str, where: str) -> float:
+    """Distance of evenly spaced coordinates; 0 if there is only one."""
     if centres.ndim != 1 or centres.dtype.kind not in "iuf" or not np.isfinite(centres).all():
         raise ReleoError(f"{where}: expected finite numbers (pixel,) as coordinates {name}; add those of the pixels")
     if len(centres) < 2:
-        return otherwise
+        return 0.0
     step = float(centres[-1] - centres[0]) / (len(centres) - 1)
     if not step or np.abs(np.diff(centres) - step).max() > 1e-3 * abs(step):
         raise ReleoError(f"{where}: the coordinates {name} are not evenly spaced; resample the image to a regular grid")

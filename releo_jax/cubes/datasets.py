@@ -87,6 +87,12 @@ def open_dataset(
     stored = _open(path)
     try:
         return cube_of(stored, path, sensor, scale, offset, bands, angles or {}, clear)
+    except (OSError, RuntimeError) as error:  # of the few numbers that are read at once
+        stored.close()
+        detail = " ".join(str(error).split())[:120]
+        raise ReleoError(
+            f"{path}: cannot be read ({detail}); the file is truncated or damaged: copy or download it again"
+        ) from error
     except BaseException:
         # Left to the garbage collector, the file would be closed while another thread reads: netCDF takes no lock then.
         stored.close()
@@ -106,7 +112,8 @@ def cube_of(
     """The cube that a dataset holds whose variables are named as `open_dataset` expects them; options as there."""
     raw = _bands(stored, path)
     chosen = choose_bands([str(name) for name in raw["band"].values], bands, str(path), _known(stored))
-    raw = _chunked(raw.sel(band=list(chosen)))
+    raw = raw.sel(band=list(chosen))
+    raw = _chunked(raw) if raw.chunks is None else raw
     packed = scale is not None or raw.dtype != np.float32 or {"scale_factor", "add_offset"} & set(raw.attrs)
     if "mask" in stored and "flag_meanings" in stored["mask"].attrs and not packed:
         reflectance, mask, coding = raw, _pick(stored["mask"], chosen, raw), Coding()
@@ -136,7 +143,7 @@ def cube_of(
         transform=_transform(stored, str(path)),
         attrs={**attrs, "source": path.name},
     )
-    cube = _with_sensor(cube, stored, sensor)
+    cube = _with_sensor(cube, stored, sensor, path)
     cube.set_close(stored.close)
     check_cube(cube)
     grid_of(cube, str(path))
@@ -215,7 +222,7 @@ def _bands(stored: xr.Dataset, path: Path) -> xr.DataArray:
                 f"band (B02, ...); found {', '.join(map(str, stored.data_vars)) or 'nothing'}"
             )
         arrays = [
-            stored[name].drop_vars("band", errors="ignore").transpose(*_DIMS, ..., missing_dims="ignore")
+            _chunked(stored[name].drop_vars("band", errors="ignore").transpose(*_DIMS, ..., missing_dims="ignore"))
             for name in single.values()
         ]
         check_alike(arrays, str(path))
@@ -249,8 +256,8 @@ def _chunked(array: xr.DataArray) -> xr.DataArray:
     for name in ("y", "x"):
         own = min(stored.get(name, CHUNK), CHUNK)
         sides[name] = min(CHUNK // own * own, array.sizes[name])
-    bands = max(1, CHUNK**2 // (sides["y"] * sides["x"]))
-    return array.chunk({"time": 1, "band": min(bands, array.sizes["band"]), **sides})
+    sides |= {"time": 1, "band": max(1, CHUNK**2 // max(1, sides["y"] * sides["x"]))}
+    return array.chunk({name: min(side, array.sizes[name]) for name, side in sides.items() if name in array.dims})
 
 
 def _pick(variable: xr.DataArray, bands: Sequence[str], raw: xr.DataArray) -> xr.DataArray:
@@ -328,12 +335,12 @@ def _transform(stored: xr.Dataset, where: str) -> Affine | None:
         raise ReleoError(f"{where}: expected six numbers in GeoTransform, got {text!r}; correct or remove it") from None
 
 
-def _with_sensor(cube: xr.Dataset, stored: xr.Dataset, sensor: str | None) -> xr.Dataset:
+def _with_sensor(cube: xr.Dataset, stored: xr.Dataset, sensor: str | None, where: Path) -> xr.Dataset:
     """The cube with its sensor: as given, as an attribute says, or from the names of products, date by date."""
     if sensor is None and "sensor" in cube.attrs:
         sensor = cube.attrs["sensor"]
     if sensor is not None:
-        return cube.assign_attrs(sensor=sensor_name(sensor, (*SENSORS, *LANDSAT_SENSORS)))
+        return cube.assign_attrs(sensor=sensor_name(sensor, (*SENSORS, *LANDSAT_SENSORS), where))
     for name in ("sensor", "scene_id", "product_id", "productid", "product"):
         if name in stored and stored[name].dims == ("time",):
             found = [re.match(r"(?:sentinel-?2|S2)([ABC])", str(text), re.IGNORECASE) for text in stored[name].values]

@@ -82,13 +82,17 @@ def open_geotiff(
     known: dict[str, Any] = {name: extra[name] for name in _ANGLE_FILES if name in extra}
     for name in _ANGLE_FILES:
         if name in others:
-            item = rasters.source(others[name], grid, finest.path)
-            known[name] = rasters.lazy([item], grid, others[name].dtype, special=None, tile=side).isel(band=0)
+            header = others[name]
+            item = rasters.source(header, grid, finest.path)
+            numbers = rasters.lazy([item], grid, header.dtype, special=None, tile=side).isel(band=0)
+            known[name] = numbers * header.scales[0] + header.offsets[0]
+            if header.nodata is not None:
+                known[name] = known[name].where(numbers != header.nodata)
     chosen_angles = choose_angles(known, angles or {}, str(path))
     named = sensor or extra.get("sensor")
     attrs = {"source": path.name, "resampling": RESAMPLING}
     if named is not None:
-        attrs["sensor"] = sensor_name(named)
+        attrs["sensor"] = sensor_name(named, where=None if sensor else _side_car(path))
     time = _time(extra.get("time"), finest, path)
     cube = rasters.one_date(reflectance, mask, chosen_angles, time=time, bands=chosen, grid=grid, attrs=attrs)
     check_samples(cube, coding.scale, str(path))
@@ -151,21 +155,25 @@ def _coding(files: Sequence[tuple[Raster, int]], scale: float | None, offset: fl
     """How the files store reflectance: as the caller says, or as the files say."""
     first, _ = files[0]
     nodata, saturated = fill_values(first.dtype, first.nodata), saturated_values(first.dtype)
-    declared = {header.scales[index - 1] for header, index in files}
+    declared = np.unique([header.scales[index - 1] for header, index in files])  # NaN once too
     # GDAL: value = number * scale + offset
     summands = [header.offsets[index - 1] for header, index in files]
-    if scale is None and (declared != {1.0} or any(summands)):
+    if scale is None and ((declared != 1.0).any() or any(summands)):
         if len(declared) > 1:
-            raise ReleoError(f"{first.path.parent}: bands with different scales {sorted(declared)}; give --scale")
-        coding = linear_coding(declared.pop(), summands, nodata, saturated, str(first.path))
+            raise ReleoError(f"{first.path.parent}: bands with different scales {declared.tolist()}; give --scale")
+        coding = linear_coding(float(declared[0]), summands, nodata, saturated, str(first.path))
         return coding if offset is None else dataclasses.replace(coding, offset=offset)
     check_integers(first.dtype, scale, str(first.path))
     return Coding(1.0 if scale is None else scale, offset or 0.0, nodata, saturated)
 
 
+def _side_car(path: Path) -> Path:
+    return (path if path.is_dir() else path.parent) / "angles.json"
+
+
 def _sidecar(path: Path) -> dict[str, Any]:
     """Content of `angles.json` beside the bands."""
-    file = (path if path.is_dir() else path.parent) / "angles.json"
+    file = _side_car(path)
     if not file.is_file():
         return {}
     try:

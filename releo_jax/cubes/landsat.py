@@ -115,7 +115,7 @@ def open_landsat(
         bands=chosen,
         grid=first.grid,
         attrs={
-            "sensor": sensor_name(metadata.text("IMAGE_ATTRIBUTES", "SPACECRAFT_ID"), LANDSAT_SENSORS),
+            "sensor": sensor_name(metadata.text("IMAGE_ATTRIBUTES", "SPACECRAFT_ID"), LANDSAT_SENSORS, metadata.path),
             "product": metadata.text("PRODUCT_CONTENTS", "LANDSAT_PRODUCT_ID"),
             "cloudy_bits": " ".join(map(str, cloudy_bits)),
         },

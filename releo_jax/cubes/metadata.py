@@ -54,11 +54,12 @@ def read_product(path: Path) -> Product:
     """
     root = _parse(path)
     baseline = _text(root, "PROCESSING_BASELINE", path)
-    offsets = {
-        BANDS[int(node.get("band_id", "-1"))]: _as_number(node.text, "BOA_ADD_OFFSET", path)
-        for node in root.iter("BOA_ADD_OFFSET")
-        if 0 <= int(node.get("band_id", "-1")) < len(BANDS)
-    }
+    offsets = {}
+    for node in root.iter("BOA_ADD_OFFSET"):
+        number = node.get("band_id", "")
+        if number not in map(str, range(len(BANDS))):
+            raise ReleoError(f"{path}: BOA_ADD_OFFSET of an unknown band {number!r}; download the product again")
+        offsets[BANDS[int(number)]] = _as_number(node.text, "BOA_ADD_OFFSET", path)
     if not offsets and _version(baseline) >= (4, 0):
         raise ReleoError(
             f"{path}: processing baseline {baseline} without BOA_ADD_OFFSET, which came with 04.00; "
@@ -70,10 +71,10 @@ def read_product(path: Path) -> Product:
     }
     return Product(
         name=_optional(root, "PRODUCT_URI") or path.parent.name,
-        sensor=sensor_name(_text(root, "SPACECRAFT_NAME", path)),
+        sensor=sensor_name(_text(root, "SPACECRAFT_NAME", path), where=path),
         baseline=baseline,
         start=_time(root, "PRODUCT_START_TIME", path),
-        quantification=_number(root, "BOA_QUANTIFICATION_VALUE", path),
+        quantification=_scale(root, "BOA_QUANTIFICATION_VALUE", path),
         offsets=offsets,
         nodata=(special.get("NODATA", 0.0),),
         saturated=(special.get("SATURATED", 65535.0),),
@@ -132,10 +133,10 @@ def read_theia(path: Path) -> TheiaProduct:
     special = {node.get("name"): node.text for node in root.iter("SPECIAL_VALUE")}
     return TheiaProduct(
         name=_text(root, "PRODUCT_ID", path),
-        sensor=sensor_name(_text(root, "PLATFORM", path)),
+        sensor=sensor_name(_text(root, "PLATFORM", path), where=path),
         version=_text(root, "PRODUCT_VERSION", path),
         start=_time(root, "ACQUISITION_DATE", path),
-        quantification=_number(root, "REFLECTANCE_QUANTIFICATION_VALUE", path),
+        quantification=_scale(root, "REFLECTANCE_QUANTIFICATION_VALUE", path),
         nodata=_as_number(special.get("nodata"), "SPECIAL_VALUE nodata", path),
         angles=_angles(root, path, sun_grid="Sun_Angles_Grids", sun_mean="Sun_Angles"),
     )
@@ -147,6 +148,8 @@ def _angles(root: Element, path: Path, *, sun_grid: str, sun_mean: str) -> Angle
     sun, step = (_mean(root, sun_mean, path), (STEP, STEP)) if node is None else _directions(node, path)
     views = [_directions(node, path) for node in root.iter("Viewing_Incidence_Angles_Grids")]
     known = [(grid, step) for grid, step in views if np.isfinite(grid).any()]
+    if len({grid.shape for grid, _ in known}) > 1:
+        raise ReleoError(f"{path}: the viewing angle grids differ in size; download the product again")
     if known:
         view = mean_direction([grid for grid, _ in known])
         step = known[0][1]
@@ -159,12 +162,18 @@ def _directions(node: Element, path: Path) -> tuple[np.ndarray, tuple[float, flo
     """Directions `(3, row, column)` of one grid of zeniths and azimuths, and the distance of its nodes."""
     zenith, azimuth = _find(node, "Zenith", path), _find(node, "Azimuth", path)
     step = _number(zenith, "ROW_STEP", path), _number(zenith, "COL_STEP", path)
-    return directions(_values(zenith, path), _values(azimuth, path)), step
+    values = _values(zenith, path), _values(azimuth, path)
+    if values[0].shape != values[1].shape:
+        raise ReleoError(f"{path}: angle grids of zenith and azimuth differ in size; download the product again")
+    if min(step) <= 0:
+        raise ReleoError(f"{path}: expected positive steps of the angle grids, got {step}; download the product again")
+    return directions(*values), step
 
 
 def _values(node: Element, path: Path) -> np.ndarray:
     rows = [
-        np.array([_as_number(text, "VALUES", path) for text in (row.text or "").split()]) for row in node.iter("VALUES")
+        np.array([_as_number_or_nan(text, "VALUES", path) for text in (row.text or "").split()])
+        for row in node.iter("VALUES")
     ]
     if not rows or len({row.size for row in rows}) != 1 or not rows[0].size:
         raise ReleoError(f"{path}: the angle grid under {node.tag} is not rectangular; download the product again")
@@ -218,7 +227,21 @@ def _number(node: Element, tag: str, path: Path) -> float:
     return _as_number(_text(node, tag, path), tag, path)
 
 
+def _scale(node: Element, tag: str, path: Path) -> float:
+    number = _number(node, tag, path)
+    if number <= 0:
+        raise ReleoError(f"{path}: expected a positive number in {tag}, got {number:g}; download the product again")
+    return number
+
+
 def _as_number(text: str | None, tag: str, path: Path) -> float:
+    number = _as_number_or_nan(text, tag, path)
+    if not np.isfinite(number):
+        raise ReleoError(f"{path}: expected a finite number in {tag}, got {text!r}; download the product again")
+    return number
+
+
+def _as_number_or_nan(text: str | None, tag: str, path: Path) -> float:
     try:
         return float(text or "")
     except ValueError:

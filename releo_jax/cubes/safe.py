@@ -80,6 +80,7 @@ def open_safe(
     chosen = choose_bands([name for name in files if band_name(name)], bands, str(safe))
     headers = {name: rasters.inspect(_choose(files[name], resolution)) for name in chosen}
     finest = min(headers.values(), key=lambda header: header.grid.transform.a)
+    check_pixels(finest)
     grid = finest.grid.at_resolution(resolution)
     if grid.crs is None:
         raise ReleoError(f"{finest.path}: no CRS in the file; download the product again")
@@ -112,6 +113,15 @@ def check_resolution(resolution: int) -> None:
     """Raises unless the bands of Sentinel-2 can be brought to a pixel size."""
     if resolution not in (10, 20, 60):
         raise ReleoError(f"expected a resolution of 10, 20 or 60 m, got {resolution}")
+
+
+def check_pixels(header: rasters.Raster) -> None:
+    """Raises unless a file of a product has the pixels of Sentinel-2: a grid of 10 m in others may have no end."""
+    width, height = header.grid.transform.a, header.grid.transform.e
+    if width not in (10, 20, 60) or height != -width:
+        raise ReleoError(
+            f"{header.path}: pixels of {width:g} x {height:g}, expected 10, 20 or 60 m; download the product again"
+        )
 
 
 def scene_flags(classes: xr.DataArray, clear: Sequence[int]) -> xr.DataArray:

@@ -190,7 +190,7 @@ def _plane(header: Raster, reference: Raster) -> xr.DataArray:
         equals_any, numbers, kwargs={"numbers": fill_values(header.dtype, header.nodata)},
         dask="parallelized", output_dtypes=[bool],
     )  # fmt: skip
-    return numbers.where(~blank)
+    return numbers.where(~blank) * header.scales[0] + header.offsets[0]
 
 
 def _three(files: Sequence[Raster]) -> list[Raster]:
@@ -206,6 +206,7 @@ def _sample(header: Raster) -> np.ndarray:
         numbers = [rasters.read(rasters.Source(header.path), y, x, None).ravel() for y, x in windows]
         found = np.concatenate(numbers).astype(np.float64)
         found = found[~equals_any(found, (*fill_values(header.dtype, header.nodata), 0.0))]
+        found = found * header.scales[0] + header.offsets[0]
         if np.isfinite(found).any():
             break
     return found

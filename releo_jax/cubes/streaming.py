@@ -166,6 +166,9 @@ def frame_of(template: xr.Dataset) -> xr.Dataset:
     if "time" not in kept.dims:
         when = kept["time"].values if "time" in kept.coords else np.datetime64("NaT", "ns")
         kept = kept.drop_vars("time", errors="ignore").expand_dims(time=[when])
+    if "spatial_ref" in kept.coords:
+        # Of the pixels that are left: the image that they were cut from had another corner.
+        kept = kept.rio.write_transform(grid_of(kept)[1])
     return kept.assign_attrs({"Conventions": "CF-1.11"})
 
 

@@ -23,7 +23,7 @@ import xarray as xr
 from releo_jax.cubes import rasters
 from releo_jax.cubes.convention import ANGLES, Flag, band_name, choose_bands
 from releo_jax.cubes.metadata import read_theia
-from releo_jax.cubes.safe import RESAMPLING, check_resolution
+from releo_jax.cubes.safe import RESAMPLING, check_pixels, check_resolution
 from releo_jax.cubes.values import Coding, bit_flags, decode
 from releo_jax.errors import ReleoError
 
@@ -105,6 +105,7 @@ def open_theia(
     chosen = choose_bands(list(files), bands, str(folder))
     headers = {name: rasters.inspect(files[name]) for name in chosen}
     finest = min(headers.values(), key=lambda header: header.grid.transform.a)
+    check_pixels(finest)
     grid = finest.grid.at_resolution(resolution)
     if grid.crs is None:
         raise ReleoError(f"{finest.path}: no CRS in the file; download the product again")
