@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -150,7 +151,7 @@ def _bands_as_variables(suffix: str) -> Callable[[Path, np.random.Generator], Pa
         stored = cube.drop_vars(["reflectance", "mask", "band"])
         attrs = {"scale_factor": 1e-4, "add_offset": -0.1, "_FillValue": np.int16(-9999)}
         for band in SPECTRUM:
-            numbers = np.rint(cube["reflectance"].sel(band=band, drop=True) * 1e4 + 1000).astype(np.int16)
+            numbers = (cube["reflectance"].sel(band=band, drop=True) * 1e4 + 1000).round().astype(np.int16)
             stored[band] = numbers.assign_attrs(attrs, grid_mapping="spatial_ref").drop_encoding()
         stored["scl"] = (("time", "y", "x"), np.full(stored[band].shape, 4, np.uint8))
         save(stored.drop_encoding(), folder / f"others{suffix}")
@@ -177,7 +178,7 @@ def save(dataset: xr.Dataset, path: Path) -> None:
 
 def load(path: Path) -> xr.Dataset:
     """The dataset of a file as it is stored, in memory, `_FillValue` among the attributes."""
-    raw: dict[str, bool] = {"mask_and_scale": False, "decode_times": False, "decode_coords": False}
+    raw: dict[str, Any] = {"mask_and_scale": False, "decode_times": False, "decode_coords": False}
     if path.suffix == ".zarr":
         with xr.open_zarr(path, chunks=None, consolidated=True, **raw) as stored:
             return stored.load()

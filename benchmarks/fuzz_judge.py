@@ -152,7 +152,7 @@ def _named(crs: Any) -> str:
     return "none" if crs is None else crs.to_string()[:60]
 
 
-def retrieved(reading: Reading, date: int, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def retrieved(reading: Reading, date: int, x: np.ndarray, y: np.ndarray) -> tuple[Any, Any, Any]:
     """Leaf area index by SL2P at places, where there is one, and where that is sure."""
     planes = [reading.dates[date][band].at(x, y) for band in BANDS]
     reflectance = np.stack([values for values, _ in planes], -1)
@@ -285,7 +285,8 @@ def check_info(kind: str, source: Path, options: Mapping[str, float], said: str)
         if crs.group(1).strip() != f"EPSG:{reading.crs.to_epsg()}":
             raise Wrong(f"CRS {crs.group(1)} for {_named(reading.crs)}")
     if kind == "Landsat":
-        with open_cube(source, **{name: options[name] for name in ANGLES if name in options}) as cube:
+        given: dict[str, Any] = {name: options[name] for name in ANGLES if name in options}
+        with open_cube(source, **given) as cube:
             for band, plane in reading.dates[0].items():
                 try:
                     expected, _ = plane.at(*np.meshgrid(cube["x"].values, cube["y"].values))

@@ -54,7 +54,7 @@ def axes(rng: Rng, dataset: xr.Dataset) -> tuple[str, xr.Dataset] | None:
     how = _drawn(rng, ["y", "x", "order", "order", "order of one"])
     if how in ("y", "x"):
         return f"{how} reversed", dataset.isel({how: slice(None, None, -1)})
-    names = [str(name) for name in rng.permutation(list(dataset.sizes))]
+    names = [str(name) for name in rng.permutation([str(dim) for dim in dataset.sizes])]
     if how == "order":
         return f"order {' '.join(names)}", dataset.transpose(*names, missing_dims="ignore")
     one = _drawn(rng, [name for name in dataset.data_vars if dataset[name].ndim > 1])
@@ -263,7 +263,7 @@ def bands(rng: Rng, dataset: xr.Dataset) -> tuple[str, xr.Dataset] | None:
         return f"bands {how}", dataset.rename({"B04": new_name})
     if how == "coarser":
         part = dataset["B05"].isel(x=slice(None, None, 2), y=slice(None, None, 2))
-        dataset["B05"] = (tuple(f"{d}2" if d in "xy" else d for d in part.dims), part.values, part.attrs)
+        dataset["B05"] = (tuple(f"{d}2" if d in "xy" else d for d in map(str, part.dims)), part.values, part.attrs)
         return "a band coarser", dataset
     return None
 

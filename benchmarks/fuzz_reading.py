@@ -9,7 +9,7 @@ import csv
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -76,7 +76,7 @@ class Reading:
     crs: CRS | None
     dates: list[dict[str, Plane]]
     masks: list[list[Plane]]
-    angles: list[Mapping[str, Plane | float]] | None
+    angles: Sequence[Mapping[str, Plane | float]] | None
     times: list[str] | None = None
     sized: bool = True
 
@@ -314,7 +314,7 @@ def raw_dataset(path: Path) -> tuple[dict[str, tuple[tuple[str, ...], np.ndarray
     if path.suffix == ".zarr":
         group = zarr.open_group(path, mode="r")
         for name, array in group.arrays():
-            attrs = dict(array.attrs)
+            attrs: dict[str, Any] = dict(array.attrs)
             dims = attrs.pop("_ARRAY_DIMENSIONS", None) or (getattr(array.metadata, "dimension_names", None) or ())
             if array.fill_value is not None and "_FillValue" not in attrs and array.dtype.kind in "iuf":
                 attrs["_zarr_fill"] = array.fill_value
@@ -345,7 +345,9 @@ def dataset(path: Path, options: Mapping[str, float]) -> Reading:
         ]
         if labels.dtype.kind in "iu" and "long_name" in arrays["reflectance"][2]:
             texts = list(arrays["reflectance"][2]["long_name"])
-        named = [("reflectance", index, _band(text)) for index, text in enumerate(texts)]
+        named: list[tuple[str, int | None, str | None]] = [
+            ("reflectance", index, _band(text)) for index, text in enumerate(texts)
+        ]
     else:
         named = [(name, None, _band(name)) for name, (dims, *_) in arrays.items() if {"x", "y"} <= set(dims)]
     for name, index, band in named:
@@ -496,7 +498,8 @@ def columns(path: Path) -> dict[str, np.ndarray]:
         if key in found:
             raise Refused(f"{key} twice")
         numbers = []
-        for cell in cells[name]:
+        column: list[Any] = list(cells[name])
+        for cell in column:
             if isinstance(cell, bool) or cell in ("True", "False"):
                 raise Refused(f"{name} of true and false")
             if cell is None or str(cell).strip().lower() in ("", "nan", "null", "na", "n/a", "none", "<na>"):

@@ -180,15 +180,15 @@ def check_alike(variables: Sequence[xr.DataArray], where: str) -> None:
     """Raises where bands are stored in different ways, which one scale cannot undo."""
     first = variables[0]
     for variable in variables:
-        for name in ("scale_factor", "add_offset", "_FillValue", "missing_value"):
-            one, other = (str(array.attrs.get(name)) for array in (first, variable))
-            if one != other:
-                raise ReleoError(f"{where}: {name} is {one} of one band and {other} of another; decode them first")
         if (variable.dtype, variable.dims, variable.shape) != (first.dtype, first.dims, first.shape):
             raise ReleoError(
                 f"{where}: one band is {first.dtype} {dict(first.sizes)}, another {variable.dtype} "
                 f"{dict(variable.sizes)}; bring them to one grid, dates and type first"
             )
+        for name in ("scale_factor", "add_offset", "_FillValue", "missing_value"):
+            one, other = (str(array.attrs.get(name)) for array in (first, variable))
+            if one != other:
+                raise ReleoError(f"{where}: {name} is {one} of one band and {other} of another; decode them first")
 
 
 def _bands(stored: xr.Dataset, path: Path) -> xr.DataArray:

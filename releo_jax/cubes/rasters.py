@@ -108,6 +108,10 @@ def inspect(path: str | os.PathLike[str]) -> Raster:
     path = Path(path)
     with opened(path) as file:
         check_numbers(np.dtype(file.dtypes[0]), str(path))
+        turned = bool(file.transform.b or file.transform.d)
+        if turned or (file.gcps[0] and file.transform.is_identity):
+            told = "its grid is rotated" if turned else "it is placed by ground control points, not by a transform"
+            raise ReleoError(f"{path}: {told}; warp it to a grid with north at the top first (gdalwarp)")
         return Raster(
             path=path,
             grid=Grid(file.crs, file.transform, file.height, file.width),

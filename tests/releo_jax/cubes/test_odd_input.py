@@ -1,13 +1,16 @@
 """Faults that `benchmarks.fuzz` found: numbers taken for others, places that were lost, errors without names."""
 
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 import rasterio
 import xarray as xr
+from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 
 from releo_jax.cubes import open_cube, read_table, write_cube, write_scene
@@ -82,6 +85,18 @@ def test_complex_numbers(folder):
         file.write(np.full(file.shape, 0.1 + 0.2j, np.complex64), 1)
     with pytest.raises(ReleoError, match=r"B04.tif: expected integers or floats, got complex64"):
         open_cube(folder)
+
+
+def test_images_whose_places_a_grid_does_not_tell(tmp_path):
+    write_tif(tmp_path / "B04.tif", np.full((6, 6), 0.25, np.float32), 10, transform=Affine.rotation(17.0))
+    refused("its grid is rotated; warp it", open_cube, tmp_path / "B04.tif")
+    points = [GroundControlPoint(row, column, 9.0 + column, 47.0 - row) for row in (0, 6) for column in (0, 6)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        write_tif(tmp_path / "B05.tif", np.full((6, 6), 0.25, np.float32), 10, transform=None, crs=None)
+        with rasterio.open(tmp_path / "B05.tif", "r+") as file:
+            file.gcps = (points, CRS.from_epsg(4326))
+    refused("it is placed by ground control points", open_cube, tmp_path / "B05.tif")
 
 
 def test_one_row_without_a_crs_keeps_its_pixel_size(tmp_path):
