@@ -267,6 +267,10 @@ def check_info(kind: str, source: Path, options: Mapping[str, float], said: str)
         reading = READERS[kind](source, options)
     except (RuntimeError, OSError):
         return
+    except Refused as refused:
+        if str(refused).startswith("no ["):  # of the bands that only the retrieval needs
+            return
+        raise
     size = re.search(r"size +(\d+) rows x (\d+) columns", said)
     extent = re.search(r"extent +x (\S+) to (\S+), y (\S+) to (\S+)", said)
     crs = re.search(r"CRS +(.+)", said)

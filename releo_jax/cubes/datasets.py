@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyproj
+import rasterio
 import xarray as xr
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
@@ -19,9 +20,11 @@ from rasterio.transform import Affine
 from releo_jax.cubes.checks import check_cube, check_samples
 from releo_jax.cubes.convention import (
     ANGLES,
+    HIGHEST_REFLECTANCE,
     LANDSAT_SENSORS,
     PRODUCT_ATTRS,
     SENSORS,
+    Flag,
     assemble,
     band_name,
     bands_known,
@@ -119,6 +122,8 @@ def cube_of(
         reflectance, mask, coding = raw, _pick(stored["mask"], chosen, raw), Coding()
         if "time" not in mask.dims:
             mask = mask.expand_dims(time=raw.sizes["time"])
+        outside = (raw < 0) | (raw > HIGHEST_REFLECTANCE)
+        mask = mask | xr.where(outside, np.uint8(Flag.INVALID_VALUE), np.uint8(0))
     else:
         coding = _coding(raw, scale, offset, str(path))
         reflectance, mask = decode(raw, coding)
@@ -237,6 +242,8 @@ def _bands(stored: xr.Dataset, path: Path) -> xr.DataArray:
     for name in ("y", "x", "time"):
         if name not in raw.coords:
             raise ReleoError(f"{path}: no coordinate {name}; add the coordinates of the pixels and dates")
+        if str(raw[name].attrs.get("units")).lower().startswith(("km", "kilomet")):
+            raise ReleoError(f"{path}: coordinates {name} in kilometres; write them in the unit of the CRS, metres")
     if not raw.size:
         raise ReleoError(f"{path}: the image is empty ({dict(raw.sizes)}); check how it was made")
     if raw["time"].dtype.kind != "M":
@@ -318,7 +325,8 @@ def _crs(stored: xr.Dataset, where: str) -> CRS | None:
     if told is None or told == "":
         return None
     try:
-        return CRS.from_user_input(pyproj.CRS.from_cf(told).to_wkt() if isinstance(told, dict) else told)
+        with rasterio.Env():  # its errors go to the log, not to the screen
+            return CRS.from_user_input(pyproj.CRS.from_cf(told).to_wkt() if isinstance(told, dict) else told)
     except (RasterioError, pyproj.exceptions.ProjError, KeyError, ValueError, TypeError) as error:
         detail = " ".join(str(error).split())[:80]
         raise ReleoError(f"{where}: a CRS that cannot be read ({detail}); correct or remove it") from error

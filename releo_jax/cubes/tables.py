@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -146,8 +147,11 @@ def _read(path: Path) -> pd.DataFrame:
         if kind == ".parquet":
             return pd.read_parquet(path)
         _check_last_line(path)
-        return pd.read_csv(path)
-    except (OSError, ValueError) as error:  # pandas' and pyarrow's own errors are among these
+        with warnings.catch_warnings():
+            # Rows with more cells than the header would shift the columns, or lose cells with a warning.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(path, index_col=False)
+    except (OSError, ValueError, pd.errors.ParserWarning) as error:  # pandas' and pyarrow's own errors are among these
         detail = " ".join(str(error).split())[:160]
         raise ReleoError(f"{path}: cannot be read as {kind[1:]} ({detail}); correct or copy it again") from error
 

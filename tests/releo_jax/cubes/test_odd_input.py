@@ -202,6 +202,19 @@ def test_angles_that_are_packed_or_text(cube, tmp_path):
     refused("expected integers or floats", open_cube, written(text, tmp_path / "text.nc"))
 
 
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_mask_does_not_make_reflectance_of_what_is_none(cube, tmp_path, flat):
+    cube["reflectance"].values[0, 3, 20, 20:22] = 65535, -0.2
+    cube["mask"] = cube["mask"].isel(band=0, drop=True) if flat else cube["mask"]
+    mask = open_cube(written(cube, tmp_path / "c.nc"))["mask"].values
+    assert (mask[0, 3, 20, 20:22] == 8).all() and mask[0, 4, 20, 20] == 0
+
+
+def test_coordinates_in_kilometres(cube, tmp_path):
+    far = cube.assign_coords(x=("x", cube["x"].values / 1e3, {"units": "km"}))
+    refused("coordinates x in kilometres", open_cube, written(far, tmp_path / "c.nc"))
+
+
 def test_an_image_without_a_dimension_of_dates(cube, tmp_path):
     opened = open_cube(written(cube.isel(time=0, drop=True), tmp_path / "c.nc"))
     np.testing.assert_array_equal(opened["mask"].values, cube["mask"].values)
@@ -265,3 +278,10 @@ def test_columns_that_hold_no_numbers(cube, tmp_path, values):
     write_scene(cube, tmp_path / "t.parquet")
     pd.read_parquet(tmp_path / "t.parquet").assign(B05=values).to_parquet(tmp_path / "t.parquet")
     refused("column B05: expected numbers", read_table, tmp_path / "t.parquet")
+
+
+def test_rows_with_more_cells_than_the_header(cube, tmp_path):
+    write_scene(cube, tmp_path / "t.csv")
+    header, *rows = (tmp_path / "t.csv").read_text().splitlines()
+    (tmp_path / "t.csv").write_text("\n".join([header, *(f"{row},9,9" for row in rows)]) + "\n")
+    refused("cannot be read as csv", read_table, tmp_path / "t.csv")
