@@ -202,7 +202,10 @@ def _bands(stored: xr.Dataset, path: Path) -> xr.DataArray:
     for name in _REFLECTANCE:
         if name in stored and "band" in stored[name].dims:
             raw = stored[name]
-            labels = raw["band"].values if "band" in raw.coords else raw.attrs.get("long_name", ())
+            try:
+                labels = raw["band"].values if "band" in raw.coords else raw.attrs.get("long_name", ())
+            except Exception as error:  # damaged texts: whatever pandas' own storage of them raises
+                raise ReleoError(f"{path}: the names of the bands cannot be read; copy the file again") from error
             labels = [labels] if isinstance(labels, str) else list(labels)
             names = [band_name(label, known) for label in labels]
             unknown = [str(label) for label, band in zip(labels, names, strict=True) if band is None]
