@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,22 @@ import numpy as np
 import pandas as pd
 import rasterio
 
-from benchmarks import fuzz_reading
-from benchmarks.fuzz_reading import ANGLES, BANDS, READERS, Plane, Reading, Refused, grid, raster
+from benchmarks.fuzz_reading import (
+    ANGLES,
+    BANDS,
+    CLEAR,
+    Plane,
+    Reading,
+    Refused,
+    angles_from,
+    geotiff,
+    grid,
+    landsat,
+    raster,
+    safe,
+    theia,
+)
+from benchmarks.fuzz_reading_data import columns, dataset, raw_dataset, times_of
 from physics import SunView
 from releo_jax.cubes import open_cube
 from releo_jax.systems.sl2p import sl2p
@@ -22,6 +36,20 @@ HIGHEST = 1.5
 """Reflectance above is no land surface (`releo_jax.cubes.convention.HIGHEST_REFLECTANCE`)."""
 
 _EDGE = 2e-6  # of reflectance about the ends of its range, within which rounding decides
+
+
+READERS: dict[str, Callable[[Path, Mapping[str, float]], Reading]] = {
+    "GeoTIFF folder": geotiff,
+    "GeoTIFF file": geotiff,
+    "NetCDF": dataset,
+    "NetCDF of others": dataset,
+    "Zarr": dataset,
+    "Zarr of others": dataset,
+    "SAFE": safe,
+    "Theia": theia,
+    "Landsat": landsat,
+}
+"""Readers of images by kind."""
 
 
 class Wrong(Exception):
@@ -100,7 +128,7 @@ def _maps(output: Path) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray
             with rasterio.open(f'NETCDF:"{output}":leaf_area_index_{what}') as file:
                 parts.append(file.read())
         x, y, crs = grid(f'NETCDF:"{output}":leaf_area_index_mean')
-        held, _ = fuzz_reading.raw_dataset(output)
+        held, _ = raw_dataset(output)
         cx, cy = np.meshgrid(held["x"][1], held["y"][1])
         if crs is not None:
             if not (
@@ -109,7 +137,7 @@ def _maps(output: Path) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray
                 raise Wrong("the places by GDAL are not those of the coordinates of the result")
             if cy[0, 0] < cy[-1, 0] and y[0, 0] > y[-1, 0]:  # GDAL turns what is stored bottom up
                 parts = [part[:, ::-1] for part in parts]
-        return list(zip(*parts, strict=True)), cx, cy, crs, fuzz_reading._times(held)
+        return list(zip(*parts, strict=True)), cx, cy, crs, times_of(held)
     with rasterio.open(output) as file:
         names = [str(text).split(" ")[0] for text in file.descriptions]
         parts = [
@@ -231,7 +259,7 @@ def _compare(
 
 def check_table(source: Path, output: Path, options: Mapping[str, float]) -> None:
     """Raises unless a table of results has the numbers of its input, row by row."""
-    held = fuzz_reading.columns(source)
+    held = columns(source)
     frame = pd.read_csv(output) if output.suffix == ".csv" else pd.read_parquet(output)
     missing = [band for band in BANDS if band.lower() not in held]
     if missing:
@@ -246,8 +274,8 @@ def check_table(source: Path, output: Path, options: Mapping[str, float]) -> Non
         valid = ((reflectance >= 0) & (reflectance <= HIGHEST)).all(-1)
     sure = ~((np.abs(reflectance) < _EDGE) | np.isin(numbers, (-9999.0, 65535.0))).any(-1)
     if "scl" in held:
-        valid &= np.isin(np.floor(held["scl"]), fuzz_reading.CLEAR)
-    found = fuzz_reading.angles_from({name: 0.0 for name in ANGLES if name in held}, options)
+        valid &= np.isin(np.floor(held["scl"]), CLEAR)
+    found = angles_from({name: 0.0 for name in ANGLES if name in held}, options)
     angles = {name: held[name] if name in held and name not in options else found[name] for name in ANGLES}
     angles = {name: np.broadcast_to(value, len(frame)) for name, value in angles.items()}
     with np.errstate(invalid="ignore"):

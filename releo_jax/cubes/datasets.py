@@ -114,12 +114,15 @@ def cube_of(
 ) -> xr.Dataset:
     """The cube that a dataset holds whose variables are named as `open_dataset` expects them; options as there."""
     raw = _bands(stored, path)
+    # What lies beside reflectance has its bands by the same names, whatever the file calls them.
+    alike = stored.sizes.get("band") == raw.sizes["band"]
+    beside = stored.assign_coords(band=raw["band"].values) if alike else stored
     chosen = choose_bands([str(name) for name in raw["band"].values], bands, str(path), _known(stored))
     raw = raw.sel(band=list(chosen))
     raw = _chunked(raw) if raw.chunks is None else raw
     packed = scale is not None or raw.dtype != np.float32 or {"scale_factor", "add_offset"} & set(raw.attrs)
     if "mask" in stored and "flag_meanings" in stored["mask"].attrs and not packed:
-        reflectance, mask, coding = raw, _pick(stored["mask"], chosen, raw), Coding()
+        reflectance, mask, coding = raw, _pick(beside["mask"], chosen, raw), Coding()
         if "time" not in mask.dims:
             mask = mask.expand_dims(time=raw.sizes["time"])
         outside = (raw < 0) | (raw > HIGHEST_REFLECTANCE)
@@ -127,11 +130,11 @@ def cube_of(
     else:
         coding = _coding(raw, scale, offset, str(path))
         reflectance, mask = decode(raw, coding)
-        classes = next((stored[name] for name in ("scl", "SCL") if name in stored), None)
+        classes = next((beside[name] for name in ("scl", "SCL") if name in stored), None)
         if classes is not None:
             mask = mask | scene_flags(_pick(classes, chosen, raw), clear)
     found = {
-        name: _angle(_pick(stored[name], chosen, raw), f"{path}: {name}")
+        name: _angle(_pick(beside[name], chosen, raw), f"{path}: {name}")
         for name in (*ANGLES, "sun_azimuth", "view_azimuth")
         if name in stored
     }

@@ -210,6 +210,12 @@ def test_a_mask_does_not_make_reflectance_of_what_is_none(cube, tmp_path, flat):
     assert (mask[0, 3, 20, 20:22] == 8).all() and mask[0, 4, 20, 20] == 0
 
 
+def test_masks_go_with_bands_by_other_names(cube, tmp_path):
+    small = cube.assign_coords(band=[f"s2-{band.lower()}" for band in cube["band"].values])
+    opened = open_cube(written(small, tmp_path / "c.nc"))
+    np.testing.assert_array_equal(opened["mask"].values, cube["mask"].values)
+
+
 def test_coordinates_in_kilometres(cube, tmp_path):
     far = cube.assign_coords(x=("x", cube["x"].values / 1e3, {"units": "km"}))
     refused("coordinates x in kilometres", open_cube, written(far, tmp_path / "c.nc"))
