@@ -226,7 +226,7 @@ def open_result(path: str | os.PathLike[str]) -> xr.Dataset:
             raise ReleoError(f"{path}: not a result; expected a name that ends in .nc, .zarr, .tif, .csv or .parquet")
     except ReleoError:
         raise
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # there is hardly an error that the libraries do not raise for damaged metadata
         detail = " ".join(str(error).split())[:120]
         raise ReleoError(
             f"{path}: cannot be read ({detail}); the file is truncated or damaged: make it again"
