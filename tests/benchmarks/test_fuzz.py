@@ -9,7 +9,10 @@ from releo_jax.cubes import streaming, values
 from releo_jax.cubes.convention import grid_of
 
 
-@pytest.mark.parametrize("case", range(2 * len(KINDS)))
+@pytest.mark.parametrize(
+    "case",
+    [case if case < len(KINDS) else pytest.param(case, marks=pytest.mark.long) for case in range(2 * len(KINDS))],
+)
 def test_cases_come_out_right_or_are_refused_by_name(case):
     verdict = fuzz.run_case(7, case)
     assert verdict.outcome in ("right", "named error", "partial"), verdict
