@@ -163,13 +163,15 @@ def _work(recipe: Recipe, windows: list[Window]) -> tuple[list[tuple[Window, dic
         return found, dataclasses.replace(plan.report, unread=dict(plan.report.unread))
 
 
+_open = contextlib.ExitStack()
 _kept: dict[str, Planned] = {}
 
 
 def _planned(recipe: Recipe) -> Planned:
-    """The plan of the map that this process works on, made once; that of another map is let go."""
+    """The plan of the map that this process works on, made once; the files of another map are closed."""
     key = repr(recipe)
     if key not in _kept:
         _kept.clear()
-        _kept[key] = recipe.plan(**recipe.options).__enter__()
+        _open.close()
+        _kept[key] = _open.enter_context(recipe.plan(**recipe.options))
     return _kept[key]

@@ -13,6 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from releo_jax.errors import ReleoError
+
 _log = logging.getLogger(__name__)
 
 
@@ -27,7 +29,7 @@ class Checkpoints:
         training: what the training is, as JSON. The states of another one are refused, not overwritten.
 
     Raises:
-        ValueError: the name is that of a file.
+        ReleoError: the name is that of a file.
     """
 
     def __init__(self, folder: str | os.PathLike[str], training: Mapping[str, Any]) -> None:
@@ -36,7 +38,7 @@ class Checkpoints:
         self._orbax = ocp.args
         self.folder = Path(folder).absolute()
         if self.folder.exists() and not self.folder.is_dir():
-            raise ValueError(f"{self.folder}: expected a folder for checkpoints, got a file; name another one")
+            raise ReleoError(f"{self.folder}: expected a folder for checkpoints, got a file; name another one")
         self._training = dict(training)
         self._manager = ocp.CheckpointManager(
             self.folder,
@@ -61,10 +63,10 @@ class Checkpoints:
             state: a pytree with the shapes, dtypes and places of the one to read.
 
         Raises:
-            ValueError: the states are of another training, or none of them can be read.
+            ReleoError: the states are of another training, or none of them can be read; nothing is removed then.
         """
-        held = sorted(self._manager.all_steps(), reverse=True)
-        for steps in held:
+        damaged: list[int] = []
+        for steps in sorted(self._manager.all_steps(), reverse=True):
             try:
                 found = self._read(steps, state)
             except _Other:
@@ -72,11 +74,13 @@ class Checkpoints:
             except Exception as error:  # orbax and tensorstore raise many kinds
                 told = str(error).split("\n")[0][:120]
                 _log.warning("%s: the checkpoint of step %d is damaged (%s)", self.folder, steps, told)
-                self._manager.delete(steps)  # or its place would be taken when the training comes by again
+                damaged.append(steps)
             else:
+                for place in damaged:
+                    self._manager.delete(place)  # or it would be taken when the training comes by again
                 return steps, found
-        if held:
-            raise ValueError(f"{self.folder}: no checkpoint can be read; remove the folder to begin anew")
+        if damaged:
+            raise ReleoError(f"{self.folder}: no checkpoint can be read; remove the folder to begin anew")
         return None
 
     def _read(self, steps: int, state: Any) -> Any:
@@ -103,7 +107,7 @@ class Checkpoints:
         )
 
 
-class _Other(ValueError):
+class _Other(ReleoError):
     """Checkpoints of another training."""
 
 
@@ -124,3 +128,8 @@ def checksum(tree: Any) -> int:
         found = zlib.crc32(f"{array.shape} {array.dtype}".encode(), found)
         found = zlib.crc32(np.ascontiguousarray(array).tobytes(), found)
     return found
+
+
+def layout_of(tree: Any) -> int:
+    """Checksum of the shapes and dtypes of a pytree of arrays."""
+    return zlib.crc32(repr([(np.shape(leaf), str(leaf.dtype)) for leaf in jax.tree.leaves(tree)]).encode())

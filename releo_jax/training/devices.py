@@ -12,6 +12,8 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from releo_jax.errors import ReleoError
+
 Loss: TypeAlias = Callable[[Any, Array, Any], Array]
 Strategy: TypeAlias = Literal["jit", "pmap"]
 
@@ -48,7 +50,7 @@ class Layout:
             return self.everywhere(tree)
         for leaf in jax.tree.leaves(tree):
             if len(leaf) % self.parts:
-                raise ValueError(
+                raise ReleoError(
                     f"expected rows of the data that {self.parts} parts share evenly, got {len(leaf)}; "
                     f"leave {len(leaf) % self.parts} out, or choose another number of parts"
                 )
@@ -109,18 +111,18 @@ def layout(parts: int, devices: Sequence[jax.Device] | None, split: bool, strate
     """As many of the devices as share the parts evenly; all there are where none are named.
 
     Raises:
-        ValueError: no part, another strategy, or parts that the devices of several processes cannot share.
+        ReleoError: no part, another strategy, or parts that the devices of several processes cannot share.
     """
     if parts < 1:
-        raise ValueError(f"expected at least one part of a step, got {parts}")
+        raise ReleoError(f"expected at least one part of a step, got {parts}")
     if strategy not in get_args(Strategy):
-        raise ValueError(f"strategy: expected one of {', '.join(get_args(Strategy))}, got {strategy!r}")
+        raise ReleoError(f"strategy: expected one of {', '.join(get_args(Strategy))}, got {strategy!r}")
     found = tuple(jax.devices() if devices is None else devices)
     if not found:
-        raise ValueError("expected at least one device, got none")
+        raise ReleoError("expected at least one device, got none")
     # Every process has to take part: one that has nothing to do would go on without the others.
     if jax.process_count() > 1 and parts % len(found):
-        raise ValueError(
+        raise ReleoError(
             f"expected parts of a step that the {len(found)} devices of {jax.process_count()} processes share evenly, "
             f"got {parts}; choose a multiple of {len(found)}"
         )

@@ -15,7 +15,8 @@ import numpy as np
 import optax
 from jax import Array
 
-from releo_jax.training.checkpoints import Checkpoints, checksum
+from releo_jax.errors import ReleoError
+from releo_jax.training.checkpoints import Checkpoints, checksum, layout_of
 from releo_jax.training.devices import Loss, Strategy, layout
 from releo_jax.training.metrics import Metrics
 
@@ -94,10 +95,10 @@ class Loop:
         """Batch of a part, where that of a step is `batch`.
 
         Raises:
-            ValueError: the parts do not share it evenly.
+            ReleoError: the parts do not share it evenly.
         """
         if batch % self.parts:
-            raise ValueError(
+            raise ReleoError(
                 f"expected a batch that {self.parts} parts share evenly, got {batch}; choose a multiple of {self.parts}"
             )
         return batch // self.parts
@@ -178,10 +179,10 @@ def train(
 
     Raises:
         FloatingPointError: five steps one after the other (or all, if they are fewer) had no finite loss and gradient.
-        ValueError: parts, data and devices that do not fit, or checkpoints of another training.
+        ReleoError: parts, data and devices that do not fit, or checkpoints of another training.
     """
     if steps < 1:
-        raise ValueError(f"expected at least one step, got {steps}")
+        raise ReleoError(f"expected at least one step, got {steps}")
     loop = Loop() if loop is None else loop
     places = layout(loop.parts, loop.devices, loop.split, loop.strategy)
     patience = min(_PATIENCE, steps)
@@ -216,6 +217,7 @@ def train(
         "split": loop.split,
         "average": average,
         "looks": looks,
+        "state": layout_of(state),
         "parameters": checksum(parameters),
         "data": checksum(data),
     }

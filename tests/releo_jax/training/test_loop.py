@@ -188,6 +188,10 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not(tmp_path, stopping
     assert done.metrics[1].begun == 200
     with pytest.raises(ValueError, match=r"another training \(key \[0, 0\] there, \[0, 1\] here\); name another"):
         train(_distance, jnp.ones(2), **{**LOSSES, "key": jax.random.key(1)}, loop=done)
+    # So is one with another optimiser, whose state has another form; what is there stays.
+    with pytest.raises(ValueError, match=r"another training \(state"):
+        train(_distance, jnp.ones(2), **LOSSES, optimiser=optax.sgd(0.1), loop=done)
+    np.testing.assert_array_equal(train(_distance, jnp.ones(2), **LOSSES, loop=done).history, whole.history)
 
 
 def test_a_damaged_checkpoint_is_passed_over(tmp_path, caplog):
@@ -202,6 +206,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, caplog):
         path.write_bytes(b"")
     with pytest.raises(ValueError, match="no checkpoint can be read"):
         train(_distance, jnp.ones(2), **LOSSES, loop=loop)
+    assert {path.name for path in (tmp_path / "state").iterdir()} == {"180", "200"}
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="expected a folder for checkpoints, got a file"):
         train(_distance, jnp.ones(2), **LOSSES, loop=Loop(checkpoints=tmp_path / "file"))
