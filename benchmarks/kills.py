@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.maps import make_image
+from benchmarks.maps_images import make_image
 from releo_jax.benchmarking.machine import machine
 
 FORMATS = ("nc", "zarr", "tif")

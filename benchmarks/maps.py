@@ -1,11 +1,15 @@
-"""Times the production of a map: reading, computing and writing apart and together.
+"""Times maps of whole images by `releo invert`: their stages apart and together, memory, and the gain of two workers.
 
-    python -m benchmarks maps [--size 1098] [--method prosail-vae] [--output FILE.json] [--folder DIR]
+    python -m benchmarks maps [--size 1098 5490 10980] [--input jp2 cog] [--format nc] [--variables lai]
+    python -m benchmarks maps --workers [--size 3660]
 
-The image is a simulated scene of ten bands, repeated to the size asked and written once as NetCDF. Rates are pixels a
-second in the steady state, the stages one after the other and then together as `releo invert` runs them: import,
-compilation and the first batch stand apart. Set XLA_FLAGS and the affinity of the
-process (`taskset -c 0`) for rates of one core; the number of cores that it may use is printed.
+An image is a simulated scene of ten bands, repeated to the size asked: a Level-2A product in JPEG 2000, a folder of
+Cloud-Optimised GeoTIFFs, or a cube. It is written once to the folder. Reading and writing are timed on the whole image,
+each alone; computing on at most twelve blocks of it, in memory; together is the command in a process of its own, less
+what it takes on an image of 64 x 64 pixels (imports, compilation). Memory is the most that the process had in use.
+
+With `--workers`, blocks go to one and to two processes, each held to one core, which have their programs compiled.
+Figures are added to those in the file of `--output` that were taken on the same machine.
 """
 
 from __future__ import annotations
@@ -14,120 +18,161 @@ import argparse
 import contextlib
 import json
 import os
+import subprocess
+import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from releo_jax.blockwise import BATCH, Runner
+from benchmarks.maps_images import NAMES, image
+from releo_jax.benchmarking.machine import machine
+from releo_jax.blockwise import Runner
 from releo_jax.cubes import open_cube
 from releo_jax.cubes.blocks import blocks, load_block
-from releo_jax.cubes.convention import set_grid
-from releo_jax.cubes.scene import simulate_scene
 from releo_jax.cubes.streaming import BlockWriter
-from releo_jax.cubes.writing import write_cube
-from releo_jax.maps import invert_file
 from releo_jax.methods import load_method
 from releo_jax.results import Report, check_request, full_name, layers
 
-SCENE = 183
 LEVEL = 0.9
+SAMPLE = 12
+"""Blocks that computing is timed on."""
+
+SMALL = 64
+"""Side of the image that tells what a run takes before its pixels."""
+
+COMMAND = """
+import sys
+from releo_jax.cli import main
+status = main(sys.argv[1:])
+with open("/proc/self/status") as file:
+    print(next(line for line in file if line.startswith("VmHWM")).split()[1])
+sys.exit(status)
+"""
 
 
-def make_image(path: Path, size: int) -> None:
-    """Writes an image of `size` by `size` pixels, a simulated scene side by side with itself."""
-    scene = simulate_scene(seed=1, shape=(SCENE, SCENE))[
-        ["reflectance", "mask", "sun_zenith", "view_zenith", "relative_azimuth"]
-    ]
-    repeat = -(-size // SCENE)
-    rows = np.tile(np.arange(SCENE), repeat)[:size]
-    image = scene.isel(y=rows, x=rows)
-    first, step = float(scene["y"][0]), 10.0
-    left = float(scene["x"][0])
-    image = image.assign_coords(y=first - step * np.arange(size), x=left + step * np.arange(size))
-    write_cube(set_grid(image, scene.rio.crs, scene.rio.transform()), path)
+def seconds(function: Callable[[], Any]) -> float:
+    """Of a call, on the clock."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
 
 
-def apart(image: Path, output: Path, *, method: str, variables: Sequence[str] | None, misfit: bool) -> dict[str, float]:
-    """Rates of the stages, one after the other, in million pixels a second, and the seconds of the first batch."""
-    cube = open_cube(image)
-    retrieval = load_method(method, str(cube.attrs["sensor"]), misfit=misfit)
+def apart(source: Path, output: Path, variables: Sequence[str] | None) -> dict[str, float]:
+    """Seconds of reading, computing and writing all pixels, each alone."""
+    cube = open_cube(source)
+    retrieval = load_method("prosail-vae", str(cube.attrs["sensor"]))
     chosen = check_request(retrieval, variables, LEVEL)
     windows = list(blocks(cube))
-    report = Report()
-    runner = Runner(
-        chosen, LEVEL, total=0, largest=max(window.pixels for window in windows), report=report, progress=None
-    )
-    with contextlib.closing(cube), report.clock("reading"):
-        loaded = [load_block(cube, window, retrieval.bands) for window in windows]
-    runner.retrieve(retrieval, loaded[0])
-    report.retrieved = 0
-    with report.clock("elapsed"):
-        found = [runner.retrieve(retrieval, block) for block in loaded]
-    with report.clock("writing"), BlockWriter(output, cube, layers(chosen, LEVEL)) as writer:
-        for window, values in zip(windows, found, strict=True):
-            writer.write(window, {full_name(key): array for key, array in values.items()})
-    pixels = cube.sizes["y"] * cube.sizes["x"]
-    rates = {
-        "reading": pixels / report.reading,
-        "computing": report.retrieved / report.elapsed,
-        "writing": pixels / report.writing,
+    largest = max(windows, key=lambda window: window.pixels)
+    runner = Runner(chosen, LEVEL, total=0, largest=largest.pixels, report=Report(), progress=None)
+    pixels = sum(window.pixels for window in windows)
+    with contextlib.closing(cube):
+        reading = seconds(lambda: [load_block(cube, window, retrieval.bands) and None for window in windows])
+        whole = [window for window in windows if window.pixels == largest.pixels]
+        loaded = [load_block(cube, window, retrieval.bands) for window in whole[:: -(-len(whole) // SAMPLE)]]
+        runner.retrieve(retrieval, loaded[0])
+        found: list[dict[str, Any]] = []
+        computing = seconds(lambda: found.extend(runner.retrieve(retrieval, block) for block in loaded))
+        results = [{full_name(key): array for key, array in values.items()} for values in found]
+
+        def write() -> None:
+            with BlockWriter(output, cube, layers(chosen, LEVEL)) as writer:
+                for number, window in enumerate(windows):
+                    values = results[number % len(results)]
+                    writer.write(window, {name: array[: window.pixels] for name, array in values.items()})
+
+        writing = seconds(write)
+    share = pixels / (len(loaded) * largest.pixels)
+    return {"reading_s": reading, "computing_s": computing * share, "writing_s": writing}
+
+
+def together(source: Path, output: Path, variables: Sequence[str] | None, *more: str) -> tuple[float, float]:
+    """Seconds of the command, and the most memory that it had in use, in GiB."""
+    chosen = [] if variables is None else ["--variables", ",".join(variables)]
+    words = ["invert", str(source), "-o", str(output), "--overwrite", "--quiet", *chosen, *more]
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", COMMAND, *words], check=True, stdout=subprocess.PIPE, text=True)
+    return time.perf_counter() - start, int(done.stdout) / 2**20
+
+
+def row(folder: Path, size: int, kind: str, suffix: str, variables: Sequence[str] | None) -> dict[str, Any]:
+    """Figures of one image."""
+    source, output = image(folder, size, kind), folder / f"map.{suffix}"
+    alone = apart(source, output, variables)
+    start = together(image(folder, SMALL, kind), output, variables)[0]
+    elapsed, memory = together(source, output, variables)
+    slowest = max(alone.values())
+    figures = alone | {"together_s": elapsed - start, "start_s": start, "memory_gib": memory}
+    return {
+        "input": kind,
+        "output": suffix,
+        "variables": "all" if variables is None else ",".join(variables),
+        "side": size,
+        "megapixels": round(size**2 / 1e6, 2),
+        **{name: round(value, 2) for name, value in figures.items()},
+        "microseconds_per_pixel": round((elapsed - start) / size**2 * 1e6, 2),
+        "together_over_slowest": round((elapsed - start) / slowest, 3),
     }
-    return {name: rate / 1e6 for name, rate in rates.items()} | {"starting_s": report.starting}
 
 
-def together(image: Path, output: Path, **options: Any) -> dict[str, float]:
-    """Rate of the whole in the steady state, in million pixels a second, and the seconds of everything."""
-    report = invert_file(image, output, overwrite=True, **options)
-    rate = (report.retrieved - min(report.retrieved, BATCH)) / (report.elapsed - report.starting)
-    return {"together": rate / 1e6, "elapsed_s": report.elapsed}
+def shared(folder: Path, size: int, kind: str, suffix: str, variables: Sequence[str] | None) -> dict[str, Any]:
+    """Seconds of one worker and of two, each held to a core of its own."""
+    from distributed import Client, LocalCluster
 
-
-CASES: dict[str, dict[str, Any]] = {
-    "leaf area, flags of mask, domain, bound": {"variables": ("lai",), "misfit": False},
-    "leaf area, all flags": {"variables": ("lai",), "misfit": True},
-    "all variables, all flags": {"variables": None, "misfit": True},
-}
-
-
-COLUMNS = {
-    "reading": "reading",
-    "computing": "computing",
-    "writing": "writing",
-    "together": "together",
-    "first batch (s)": "starting_s",
-    "in all (s)": "elapsed_s",
-}
+    source, output = image(folder, size, kind), folder / f"map.{suffix}"
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    took = {}
+    for number in (1, 2):
+        local = LocalCluster(n_workers=number, threads_per_worker=1, dashboard_address=None, memory_limit=None)
+        with local, Client(local) as client:
+            for core, worker in zip(cores, client.scheduler_info(n_workers=-1)["workers"], strict=False):
+                client.run(os.sched_setaffinity, 0, [core], workers=[worker])
+            address = ("--workers", client.scheduler.address)
+            start = together(image(folder, SMALL, kind), output, variables, *address)[0]
+            took[number] = together(source, output, variables, *address)[0] - start
+    return {
+        "input": kind,
+        "output": suffix,
+        "variables": "all" if variables is None else ",".join(variables),
+        "side": size,
+        "one_worker_s": round(took[1], 2),
+        "two_workers_s": round(took[2], 2),
+        "gain": round(took[1] / took[2], 3),
+    }
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=1098)
-    parser.add_argument("--method", default="prosail-vae")
-    parser.add_argument("--folder", type=Path, help="where the image and the maps are written; a temporary folder")
+    parser.add_argument("--size", type=int, nargs="+", default=[1098], help="sides of the images, pixels")
+    parser.add_argument("--input", nargs="+", choices=sorted(NAMES), default=["jp2"])
+    parser.add_argument("--format", nargs="+", choices=("nc", "zarr", "tif"), default=["nc"], help="of the maps")
+    parser.add_argument("--variables", nargs="+", default=["all"], help="such as lai; all for all that there are")
+    parser.add_argument("--workers", action="store_true", help="compare one worker with two")
+    parser.add_argument("--folder", type=Path, help="where images and maps are written; a temporary folder")
     parser.add_argument("--output", type=Path, help="write the figures to this JSON file")
     given = parser.parse_args(arguments)
+    measure, part = (shared, "workers") if given.workers else (row, "maps")
+    found: dict[str, Any] = {"machine": machine(), "maps": [], "workers": []}
+    if given.output is not None and given.output.exists():
+        earlier = json.loads(given.output.read_text())
+        found = earlier if earlier["machine"] == found["machine"] else found
+    variables = None if given.variables == ["all"] else given.variables
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        image = folder / f"image_{given.size}.nc"
-        if not image.exists():
-            make_image(image, given.size)
-        cases = CASES if given.method == "prosail-vae" else {"all variables": {"variables": None, "misfit": True}}
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        print(f"{given.size} x {given.size} pixels, ten bands, {given.method}, {cores} cores; million pixels a second")
-        print("| retrieved | " + " | ".join(COLUMNS) + " |\n" + "|---" * (1 + len(COLUMNS)) + "|")
-        found = {}
-        for name, options in cases.items():
-            one = apart(image, folder / "apart.nc", method=given.method, **options)
-            found[name] = one | together(image, folder / "maps.nc", method=given.method, **options)
-            row = (found[name][key] for key in COLUMNS.values())
-            print(f"| {name} | " + " | ".join(f"{value:.3g}" for value in row) + " |", flush=True)
-    if given.output:
-        given.output.write_text(json.dumps({"cores": cores, "cases": found}, indent=1) + "\n")
+        for size in given.size:
+            for kind in given.input:
+                for suffix in given.format:
+                    figures = measure(folder, size, kind, suffix, variables)
+                    print(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items()), flush=True)
+                    named = ("input", "output", "variables", "side")
+                    others = [old for old in found[part] if any(old[name] != figures[name] for name in named)]
+                    found[part] = [*others, figures]
+                    if given.output is not None:
+                        given.output.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ that could not be read everywhere, 130 interrupted.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -25,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from releo_jax.cli.app import app  # not at the top: Ctrl-C may come while it loads
 
+        # GDAL would keep a twentieth of the machine's memory for tiles that nobody asks for again.
+        os.environ.setdefault("GDAL_CACHEMAX", "256")
         if not debug:
             _quieten()
         status = app(words or ["--help"], prog_name=PROGRAM, standalone_mode=False)

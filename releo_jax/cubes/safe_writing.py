@@ -54,7 +54,7 @@ def write_safe(cube: xr.Dataset, classes: np.ndarray, folder: Path) -> None:
     for size, bands in _FILES.items():
         for band in (*bands, *_REPEATED.get(size, ())):
             if band in held:
-                numbers = _numbers(cube.sel(band=band).isel(time=0), size // 10)
+                numbers = stored_numbers(cube.sel(band=band).isel(time=0), size // 10)
                 _write_jp2(granule / f"IMG_DATA/R{size}m/{prefix}_{band}_{size}m.jp2", numbers, crs, transform, size)
     scene = classes[::2, ::2].astype(np.uint8)
     _write_jp2(granule / f"IMG_DATA/R20m/{prefix}_SCL_20m.jp2", scene, crs, transform, 20)
@@ -62,7 +62,7 @@ def write_safe(cube: xr.Dataset, classes: np.ndarray, folder: Path) -> None:
     _write_xml(granule / "MTD_TL.xml", _tile(cube, crs, transform, f"{time}.000Z"))
 
 
-def _numbers(band: xr.Dataset, side: int) -> np.ndarray:
+def stored_numbers(band: xr.Dataset, side: int) -> np.ndarray:
     """Stored numbers (row, column) of one band, averaged over blocks of `side` x `side` pixels."""
     reflectance, mask = band["reflectance"].values, band["mask"].values
     blank = (mask & Flag.NODATA) != 0
