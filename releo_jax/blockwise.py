@@ -8,7 +8,7 @@ import itertools
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import xarray as xr
@@ -18,7 +18,8 @@ from releo_jax.cubes.blocks import Block, Window, blocks, load_block
 from releo_jax.cubes.convention import Flag
 from releo_jax.errors import ReleoError
 from releo_jax.results import Progress, Report, blank, check_request, full_name, layers, provenance
-from releo_jax.systems import Method, Retrieval
+from releo_jax.surroundings import halo_of, retrieve, surrounded
+from releo_jax.systems import Method, Retrieval, SpatialRetrieval
 
 BATCH = 1 << 13
 """Pixels that a retrieval is given at a time."""
@@ -62,23 +63,43 @@ class Runner:
         """Results `(pixel,)` of a block whose bands are those of the retrieval, masked where it has no usable input."""
         before = self.report.pixels
         values = blank(self.variables, len(block))
-        required = [block.bands.index(name) for name in retrieval.required]
-        usable = block.usable & block.mask[:, required].all(axis=1)
-        rows = np.flatnonzero(usable)
+        rows = np.flatnonzero(_answerable(retrieval, block))
         for start in range(0, rows.size, self.batch):
             part = rows[start : start + self.batch]
             found = self._call(retrieval, block[np.pad(part, (0, self.batch - part.size), mode="edge")])
             for key, array in values.items():
                 array[part] = found[key][: part.size]
             self.tell(before + int(part[-1]) + 1)
+        return self._counted(values)
+
+    def retrieve_surrounded(
+        self, retrieval: SpatialRetrieval, block: Block, outer: Window, inner: Window, shape: tuple[int, int]
+    ) -> dict[str, np.ndarray]:
+        """Results `(pixel,)` of a window, from a block with the pixels around it (`releo_jax.surroundings`)."""
+        values = blank(self.variables, inner.pixels)
+        inside = np.zeros(outer.shape, bool)
+        top, left = inner.row - outer.row, inner.column - outer.column
+        inside[top : top + inner.height, left : left + inner.width] = True
+        rows = np.flatnonzero(_answerable(retrieval, block)[inside.reshape(-1)])
+        if rows.size:
+            with self._clock(retrieval):
+                found = retrieve(retrieval, block, outer, inner, shape, variables=self.variables, level=self.level)
+            for key, array in values.items():
+                array[rows] = found[key][rows]
+        return self._counted(values)
+
+    def _counted(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         self.report.count(values)
         self.tell(self.report.pixels)
         return values
 
-    def _call(self, retrieval: Retrieval, block: Block) -> Mapping[str, np.ndarray]:
+    def _clock(self, retrieval: Method) -> contextlib.AbstractContextManager[None]:
         stage = "computing" if id(retrieval) in self._started else "starting"
         self._started.add(id(retrieval))
-        with self.report.clock(stage):
+        return self.report.clock(stage)
+
+    def _call(self, retrieval: Retrieval, block: Block) -> Mapping[str, np.ndarray]:
+        with self._clock(retrieval):
             sun_view = SunView.from_degrees(block.sun_zenith, block.view_zenith, block.relative_azimuth)
             beside = {} if block.radar is None else {"radar": block.radar}
             found = retrieval(
@@ -164,7 +185,7 @@ class Stream:
             for window in windows:
                 for following in itertools.islice(ahead, AHEAD - len(pending)):
                     pending.append(pool.submit(self._read, following))
-                values = self._runner.retrieve(self._methods[window.time], pending.popleft().result())
+                values = self._retrieve(window, pending.popleft().result())
                 yield window, {full_name(key): array for key, array in values.items()}
 
     def together(self, window: Window) -> Window:
@@ -176,14 +197,31 @@ class Stream:
         self.report.count(values)
         self._runner.tell(self.report.pixels)
 
+    def _retrieve(self, window: Window, block: Block) -> dict[str, np.ndarray]:
+        method = self._methods[window.time]
+        if halo_of(method) is None:
+            return self._runner.retrieve(method, block)
+        outer, shape = self._seen(window), self.windows[0].shape
+        return self._runner.retrieve_surrounded(cast(SpatialRetrieval, method), block, outer, window, shape)
+
+    def _seen(self, window: Window) -> Window:
+        """What is read for a window: itself, and what its method looks at around it."""
+        return surrounded(window, halo_of(self._methods[window.time]) or 0, self.cube.sizes["y"], self.cube.sizes["x"])
+
     def _read(self, window: Window) -> Block:
         with self.report.clock("reading"):
             method, failures = self._methods[window.time], list[str]()
             radar = getattr(method, "radar_window", None)
-            block = load_block(self.cube, window, method.bands, radar=radar, failures=failures)
+            block = load_block(self.cube, self._seen(window), method.bands, radar=radar, failures=failures)
             if failures:
                 self.report.unread[window] = failures
             return block
+
+
+def _answerable(method: Method, block: Block) -> np.ndarray:
+    """Whether a method can say something of the pixels `(pixel,)` of a block whose bands are its own."""
+    required = [block.bands.index(name) for name in method.required]
+    return np.asarray(block.usable & block.mask[:, required].all(axis=1))
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import dataclasses
 import itertools
 import os
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -55,7 +56,7 @@ class Planned(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Makes the plan of a map in another process: `with plan(**options)`; the options are text, numbers, paths."""
+    """Makes the plan of a map in another process: `with plan(**options)`; what it holds travels there once."""
 
     plan: Callable[..., contextlib.AbstractContextManager[Planned]]
     options: Mapping[str, Any]
@@ -126,6 +127,10 @@ class ClusterStream:
 
         # Dates of a season that lie on one another are retrieved together.
         wanted = self.windows if windows is None else windows
+        with warnings.catch_warnings():
+            # Distributed warns of what is large; it goes to every worker once, not with every block.
+            warnings.filterwarnings("ignore", "Sending large graph")
+            recipe = self._client.submit(_same, self._recipe, pure=False)
         places = [list(group) for _, group in itertools.groupby(wanted, key=self._plan.together)]
         ahead = iter(places)
         pending: deque[Future] = deque()
@@ -134,7 +139,7 @@ class ClusterStream:
             for _ in places:
                 for group in itertools.islice(ahead, _AHEAD * number - len(pending)):
                     # Without a key of its own, a block that came out of another run of the client would be taken.
-                    pending.append(self._client.submit(_work, self._recipe, group, pure=False))
+                    pending.append(self._client.submit(_work, recipe.key, recipe, group, pure=False))
                 try:
                     found, report = pending.popleft().result()
                 except KilledWorker as error:
@@ -149,14 +154,18 @@ class ClusterStream:
                     self.take(values)
                     yield window, values
         finally:
-            self._client.cancel(list(pending))
+            self._client.cancel([*pending, recipe])
 
 
-def _work(recipe: Recipe, windows: list[Window]) -> tuple[list[tuple[Window, dict[str, np.ndarray]]], Report]:
+def _same(recipe: Recipe) -> Recipe:
+    return recipe
+
+
+def _work(key: str, recipe: Recipe, windows: list[Window]) -> tuple[list[tuple[Window, dict[str, np.ndarray]]], Report]:
     """What a worker does: the blocks, and a report of them alone."""
     # One block at a time, for JAX has threads of its own; and read here, not by tasks that wait for other workers.
     with _one_at_a_time, dask.config.set(scheduler="threads"):
-        plan = _planned(recipe)
+        plan = _planned(key, recipe)
         for name, value in vars(Report()).items():
             setattr(plan.report, name, value)
         found = list(plan.results(windows))
@@ -167,9 +176,8 @@ _open = contextlib.ExitStack()
 _kept: dict[str, Planned] = {}
 
 
-def _planned(recipe: Recipe) -> Planned:
+def _planned(key: str, recipe: Recipe) -> Planned:
     """The plan of the map that this process works on, made once; the files of another map are closed."""
-    key = repr(recipe)
     if key not in _kept:
         _kept.clear()
         _open.close()

@@ -26,7 +26,16 @@ import pandas as pd
 import xarray as xr
 from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
-from releo_jax.blockwise import AHEAD, Runner, Stream, check_bands, sample_block, sensors_of, with_bands, worker
+from releo_jax.blockwise import (
+    AHEAD,
+    Runner,
+    Stream,
+    check_bands,
+    sample_block,
+    sensors_of,
+    with_bands,
+    worker,
+)
 from releo_jax.cluster import ClusterStream, Planned, Recipe, cluster
 from releo_jax.configuration import configuration
 from releo_jax.cubes.block_store import BlockStore, stamps
@@ -43,6 +52,7 @@ from releo_jax.methods import DEFAULT_SENSOR, METHODS, RADAR_METHOD, adapted, as
 from releo_jax.results import Progress, Report, check_request, output_keys, provenance
 from releo_jax.resuming import made, resumed
 from releo_jax.seasons import SeasonStream, step_of
+from releo_jax.surroundings import halo_of
 from releo_jax.systems import Retrieval
 from releo_jax.systems.temporal import TemporalRetrieval, load_temporal
 
@@ -66,6 +76,7 @@ def predict(
     variables: Sequence[str] | None = None,
     level: float = 0.9,
     block_size: int | None = None,
+    client: Client | str | int | None = None,
     progress: Progress | None = None,
 ) -> xr.Dataset:
     """Retrieves every pixel of a cube, the result in memory.
@@ -78,6 +89,9 @@ def predict(
         variables: `lai`, `ccc`, ...; None for all that the method retrieves.
         level: probability that the intervals `_lower` to `_upper` stand for.
         block_size: largest side of a block in pixels; None to follow the chunks of the cube.
+        client: shares the blocks out to the workers of a Dask client, of a scheduler by its address, or to so many
+            processes of this machine; None for this process alone. Cube and retrieval travel there once: of a cube
+            opened from files no more than their names.
         progress: is told the numbers of pixels done and of all pixels.
 
     Returns:
@@ -88,14 +102,14 @@ def predict(
         ReleoError: a band that the method cannot do without is missing; a variable or level is not possible; no pixel
             can be read. Where some cannot, they are masked, and a warning is logged.
     """
-    stream = _stream(cube, retrieval, temporal, variables, level, block_size, progress)
-    result = frame_of(stream.template())
-    shape = tuple(result.sizes[name] for name in ("time", "y", "x"))
-    arrays = {name: np.empty(shape, layer.dtype) for name, layer in stream.layers.items()}
-    with contextlib.closing(stream.results()) as results:
-        for window, values in results:
-            for name, array in arrays.items():
-                array[window.time, window.y, window.x] = values[name].reshape(window.shape)
+    with _shared_out(cube, retrieval, temporal, variables, level, block_size, progress, client=client) as stream:
+        result = frame_of(stream.template())
+        shape = tuple(result.sizes[name] for name in ("time", "y", "x"))
+        arrays = {name: np.empty(shape, layer.dtype) for name, layer in stream.layers.items()}
+        with contextlib.closing(stream.results()) as results:
+            for window, values in results:
+                for name, array in arrays.items():
+                    array[window.time, window.y, window.x] = values[name].reshape(window.shape)
     stream.report.check()
     for name, layer in stream.layers.items():
         result[name] = (("time", "y", "x"), arrays[name], dict(layer.attrs))
@@ -111,6 +125,7 @@ def invert_cube(
     variables: Sequence[str] | None = None,
     level: float = 0.9,
     block_size: int | None = None,
+    client: Client | str | int | None = None,
     progress: Progress | None = None,
     resume: Mapping[str, Any] | None = None,
 ) -> Report:
@@ -126,6 +141,7 @@ def invert_cube(
         variables: see `predict`.
         level: see `predict`.
         block_size: see `predict`.
+        client: see `predict`.
         progress: see `predict`.
         resume: None, or what the cube and the retrieval come from, as JSON (files with their `stamps`, options):
             finished blocks are kept beside the output until it is there, and a later call with the same takes them.
@@ -134,7 +150,31 @@ def invert_cube(
         what was done, and the seconds that reading, computing and writing took. What could not be read is masked in
         the result, named in `unread`, and logged as a warning.
     """
-    return _written(_stream(cube, retrieval, temporal, variables, level, block_size, progress), output, resume)
+    with _shared_out(cube, retrieval, temporal, variables, level, block_size, progress, client=client) as stream:
+        return _written(stream, output, resume)
+
+
+@contextlib.contextmanager
+def _shared_out(
+    cube: xr.Dataset,
+    retrieval: Retrieval | Mapping[str, Retrieval] | TemporalRetrieval,
+    temporal: str | int | None,
+    *options: Any,
+    client: Client | str | int | None,
+) -> Iterator[Planned]:
+    """The map of a cube, on workers where there are some."""
+    stream = _stream(cube, retrieval, temporal, *options)
+    if client is None:
+        yield stream
+        return
+    told = (*options[:-1], None)  # progress is counted here
+    with cluster(client) as workers:
+        yield ClusterStream(stream, Recipe(_of_cube, {"arguments": (cube, retrieval, temporal, *told)}), workers)
+
+
+@contextlib.contextmanager
+def _of_cube(arguments: tuple[Any, ...]) -> Iterator[Planned]:
+    yield _stream(*arguments)
 
 
 def _written(stream: Planned, output: str | os.PathLike[str], resume: Mapping[str, Any] | None) -> Report:
@@ -201,6 +241,8 @@ def predict_table(
         ReleoError: as `predict`; or the table has such columns already.
     """
     report = Report() if report is None else report
+    if halo_of(retrieval) is not None:
+        raise ReleoError(f"the method {retrieval.name} looks at the pixels around each one; give an image, not a table")
     chosen = check_request(retrieval, variables, level)
     report.missing_bands = check_bands(block.bands, retrieval, where)
     taken = [key for key in output_keys(chosen) if key in frame.columns]

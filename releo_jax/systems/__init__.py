@@ -52,3 +52,30 @@ class Retrieval(Method, Protocol):
         Returns:
             Arrays `(pixel,)` by `<alias>_<suffix>` with the suffixes mean, std, q05, q50, q95, lower, upper, flag.
         """
+
+
+class SpatialRetrieval(Method, Protocol):
+    """A method that looks at the pixels around each one, such as a convolutional network; makes maps like the others.
+
+    Attributes:
+        halo: how many pixels around its own a result depends on.
+    """
+
+    @property
+    def halo(self) -> int: ...
+
+    def __call__(
+        self, reflectance: np.ndarray, mask: np.ndarray, sun_view: SunView, *, variables: Sequence[str], level: float
+    ) -> Mapping[str, np.ndarray]:
+        """Retrieves variables of a part of an image.
+
+        Args:
+            reflectance: `(row, column, band)`, finite; of no meaning where masked.
+            mask: `(row, column, band)`, True = usable; nothing is beyond the edges of the image.
+            sun_view: angles `(row, column)` in radians; 0 beyond the edges.
+            variables: aliases of the variables wanted.
+            level: probability of the interval from `lower` to `upper`.
+
+        Returns:
+            Arrays `(row, column)`, of which the outermost `halo` pixels are not used, by name as of `Retrieval`.
+        """

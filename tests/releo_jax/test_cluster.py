@@ -4,11 +4,14 @@ import os
 import signal
 
 import pytest
+import xarray as xr
 
 from releo_jax.cli import main
 from releo_jax.cluster import cluster
+from releo_jax.cubes import open_cube
 from releo_jax.errors import ReleoError
-from releo_jax.maps import invert_file
+from releo_jax.maps import invert_cube, invert_file, predict
+from releo_jax.methods import load_method
 
 OPTIONS = {"method": "sl2p", "variables": ("lai",), "block_size": 16}
 
@@ -78,3 +81,22 @@ def test_what_does_not_go_together_is_named(scene, tmp_path):
 def test_an_address_that_nobody_answers_is_named(scene, tmp_path):
     with pytest.raises(ReleoError, match="tcp://127.0.0.1:1: no Dask scheduler answers"):
         invert_file(scene, tmp_path / "maps.nc", workers="tcp://127.0.0.1:1")
+
+
+@pytest.mark.long
+def test_cubes_in_memory_and_from_files_are_shared_out_too(scene, tmp_path):
+    """By a retrieval that no file names: it travels with the cube."""
+    retrieval = load_method("sl2p", "sentinel2a")
+    with cluster(2) as client, open_cube(scene) as lazy:
+        for cube in (lazy, lazy.compute()):
+            expected = predict(cube, retrieval, variables=("lai",), block_size=16)
+            done = {}
+            found = predict(
+                cube, retrieval, variables=("lai",), block_size=16, client=client, progress=done.__setitem__
+            )
+            xr.testing.assert_identical(found, expected)
+            assert done[48 * 48] == 48 * 48
+        learned = load_method("prosail-vae", "sentinel2a", misfit=False)
+        report = invert_cube(lazy, tmp_path / "two.nc", learned, variables=("lai",), client=client)
+        invert_cube(lazy, tmp_path / "one.nc", learned, variables=("lai",))
+    assert report.retrieved and (tmp_path / "two.nc").read_bytes() == (tmp_path / "one.nc").read_bytes()
