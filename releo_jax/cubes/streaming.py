@@ -31,6 +31,9 @@ ZARR_FORMAT: Literal[2] = 2
 """Version 3 has neither fixed-length strings nor consolidated metadata in its specification yet."""
 
 _CHUNK = 256
+_CACHE = 256 << 20
+"""Bytes of unfinished chunks that the NetCDF library keeps, of all layers together; on its own it keeps 64 MB of each."""
+
 _COG = {
     "driver": "COG",
     "blocksize": str(TILE),
@@ -196,9 +199,8 @@ class _Cog:
             blockxsize=TILE,
             blockysize=TILE,
             interleave="band",
-            compress="DEFLATE",
-            zlevel=1,
-            predictor=1,
+            compress="ZSTD",  # read once, by the copy below
+            zstd_level=1,
             num_threads="ALL_CPUS",
             bigtiff="IF_SAFER",
         )
@@ -271,6 +273,7 @@ class _NetCDF:
                 chunksizes=sizes,
                 fill_value=np.nan if np.dtype(layer.dtype).kind == "f" else False,
             )
+            variable.set_var_chunk_cache(size=min(_CACHE // len(layers), 16 << 20))
             variable.setncatts(dict(layer.attrs))
             if "spatial_ref" in frame.coords:
                 variable.grid_mapping = "spatial_ref"
