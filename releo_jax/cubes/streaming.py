@@ -32,7 +32,7 @@ ZARR_FORMAT: Literal[2] = 2
 
 _CHUNK = 256
 _CACHE = 256 << 20
-"""Bytes of unfinished chunks that the NetCDF library keeps, of all layers together; on its own it keeps 64 MB of each."""
+"""Bytes of chunks that the NetCDF library keeps, of all layers together; by itself it keeps 64 MB of each."""
 
 _COG = {
     "driver": "COG",
