@@ -15,6 +15,7 @@ from releo_jax.blockwise import sensors_of
 from releo_jax.cubes.atomic import replacing, writing
 from releo_jax.cubes.convention import ANGLES, PRODUCT_ATTRS, grid_of
 from releo_jax.cubes.opening import open_cube
+from releo_jax.cubes.rasters import CHUNK
 from releo_jax.cubes.scene import DEFAULT_BANDS, simulate_scene
 from releo_jax.cubes.scene_files import write_scene
 from releo_jax.cubes.tables import read_table
@@ -132,11 +133,15 @@ def _described(cube: xr.Dataset) -> list[tuple[str, str]]:
         ("bands", " ".join(map(str, cube["band"].values))),
         *_grid(cube),
     ]
-    step = max(1, max(cube.sizes["y"], cube.sizes["x"]) // 64)
+    # Of a large image nine pixels, not to interpolate the angles of all its blocks: they change steadily across it.
+    places = {
+        dim: np.unique(np.linspace(0, cube.sizes[dim] - 1, 64 if cube.sizes[dim] <= 2 * CHUNK else 3).astype(int))
+        for dim in ("y", "x")
+    }
     for name in ANGLES:
         values = cube[name]
         if "y" in values.dims:
-            values = values.isel(y=slice(None, None, step), x=slice(None, None, step))
+            values = values.isel(places)
         rows.append((name.replace("_", " "), _range(values.values, "°")))
     for key in (*PRODUCT_ATTRS, "resampling"):
         if key in cube.attrs:
