@@ -55,6 +55,7 @@ from releo_jax.seasons import SeasonStream, step_of
 from releo_jax.surroundings import halo_of
 from releo_jax.systems import Retrieval
 from releo_jax.systems.temporal import TemporalRetrieval, load_temporal
+from releo_jax.urls import url_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -365,9 +366,8 @@ def invert_file(
         stream: Planned = stack.enter_context(_planned(source, options, reading, attrs, progress))
         if workers is not None:
             told = {name: value.absolute() if isinstance(value, Path) else value for name, value in options.items()}
-            recipe = Recipe(
-                _planned, {"source": source.absolute(), "options": told, "reading": reading, "attrs": attrs}
-            )
+            place = source if url_of(source) is not None else source.absolute()
+            recipe = Recipe(_planned, {"source": place, "options": told, "reading": reading, "attrs": attrs})
             stream = ClusterStream(stream, recipe, stack.enter_context(cluster(workers)))
         return _written(stream, output, request)
 
@@ -464,10 +464,10 @@ def check_output(source: Path, output: Path, *, overwrite: bool) -> None:
         raise ReleoError(
             f"{output}: expected a name that ends in {', '.join(kinds)} for the result of the {what} {source}"
         )
-    if not source.exists():
+    if url_of(source) is None and not source.exists():
         raise ReleoError(f"{source}: no such file or folder")
     if output.exists():
-        if output.samefile(source):
+        if source.exists() and output.samefile(source):
             raise ReleoError(f"{output}: is the input itself; choose another name for the output")
         if not overwrite:
             raise ReleoError(f"{output}: exists already; choose another name, or give --overwrite (overwrite=True)")

@@ -16,6 +16,7 @@ from releo_jax.cli import PROGRAM
 from releo_jax.cli.app import app
 from releo_jax.configuration import read_configuration
 from releo_jax.errors import ReleoError
+from releo_jax.urls import url_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +83,7 @@ def _words(path: Path, name: str, known: Mapping[str, _Option], options: Mapping
             words += option.switches[:1] if value else option.switches[1:]
             continue
         text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        if Path in option.kinds:
+        if Path in option.kinds and url_of(text) is None:
             text = os.path.join(path.parent, text)  # absolute ones stay
         if option.switches:
             words.append(f"{option.switches[0]}={text}")

@@ -56,6 +56,7 @@ from releo_jax.cubes.scene_files import open_truth, write_scene
 from releo_jax.cubes.sentinel1 import open_sentinel1
 from releo_jax.cubes.sentinel2 import open_sentinel2
 from releo_jax.cubes.series import join_dates
+from releo_jax.cubes.stac import open_stac
 from releo_jax.cubes.stacking import observations, stack, unstack
 from releo_jax.cubes.streaming import BlockWriter, Layer
 from releo_jax.cubes.tables import read_table
@@ -92,6 +93,7 @@ __all__ = [
     "open_safe",
     "open_sentinel1",
     "open_sentinel2",
+    "open_stac",
     "open_theia",
     "open_truth",
     "read_table",

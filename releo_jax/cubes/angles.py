@@ -77,16 +77,21 @@ def _linear(nodes: np.ndarray, position: np.ndarray, axis: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AngleGrids:
-    """Directions at the nodes of a tile, `(3, row, column)` each; the first node lies on the upper left corner."""
+    """Directions at the nodes of a tile, `(3, row, column)` each; the first node lies on the upper left corner.
+
+    `south` and `east` are how far, in metres, the corner of the grids that are asked for lies from the tile's.
+    """
 
     sun: np.ndarray
     view: np.ndarray
     step: tuple[float, float] = (STEP, STEP)
+    south: float = 0.0
+    east: float = 0.0
 
     def at(self, name: str, grid: Grid, y: slice, x: slice) -> np.ndarray:
-        """One of the cube's angles in degrees on a window `(row, column)` of a grid with the tile's corner."""
-        row = (np.arange(y.start, y.stop) + 0.5) * abs(grid.transform.e) / self.step[0]
-        column = (np.arange(x.start, x.stop) + 0.5) * grid.transform.a / self.step[1]
+        """One of the cube's angles in degrees on a window `(row, column)` of a grid."""
+        row = ((np.arange(y.start, y.stop) + 0.5) * abs(grid.transform.e) + self.south) / self.step[0]
+        column = ((np.arange(x.start, x.stop) + 0.5) * grid.transform.a + self.east) / self.step[1]
         if name == "relative_azimuth":
             sun, view = bilinear(self.sun, row, column), bilinear(self.view, row, column)
             # The angle between the horizontal parts, by components: no branch at north.

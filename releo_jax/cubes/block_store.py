@@ -26,6 +26,7 @@ import numpy as np
 from releo_jax.cubes.atomic import writing
 from releo_jax.cubes.blocks import Window
 from releo_jax.errors import ReleoError
+from releo_jax.urls import url_of
 
 try:
     import fcntl
@@ -39,7 +40,10 @@ _log = logging.getLogger(__name__)
 
 
 def stamps(path: str | os.PathLike[str]) -> list[list[Any]]:
-    """Name, size and time of change of a file, or of every file of a folder."""
+    """Name, size and time of change of a file, or of every file of a folder; of what is at a URL the name alone."""
+    url = url_of(path)
+    if url is not None:
+        return [[url]]
     path = Path(path)
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     found = [(str(file.relative_to(path.parent)), file.stat()) for file in files]

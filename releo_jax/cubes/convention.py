@@ -37,6 +37,7 @@ PRODUCT_ATTRS = (
     "processing_baseline",
     "product_version",
     "correction",
+    "reflectance_coding",
     "clear_scene_classes",
     "cloud_bits",
     "geophysical_bits",

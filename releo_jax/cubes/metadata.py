@@ -90,8 +90,8 @@ class Tile:
     angles: AngleGrids
 
 
-def read_tile(path: Path) -> Tile:
-    """Reads `MTD_TL.xml`: CRS, time, and the angle grids.
+def read_tile(path: Path, content: bytes | None = None) -> Tile:
+    """Reads `MTD_TL.xml`: CRS, time, and the angle grids; `content` is what is in it, where it is not a file.
 
     The viewing directions of all bands and detectors are averaged as vectors, node by node; nodes outside the swath
     take the nearest one inside.
@@ -99,7 +99,7 @@ def read_tile(path: Path) -> Tile:
     Raises:
         ReleoError: the file is damaged, or an element that is needed is not in it.
     """
-    root = _parse(path)
+    root = _parse(path, content)
     return Tile(
         crs=_text(root, "HORIZONTAL_CS_CODE", path),
         start=None if _optional(root, "SENSING_TIME") is None else _time(root, "SENSING_TIME", path),
@@ -193,9 +193,9 @@ def _mean(root: Element, tag: str, path: Path) -> np.ndarray:
     return mean_direction(found)
 
 
-def _parse(path: Path) -> Element:
+def _parse(path: Path, content: bytes | None = None) -> Element:
     try:
-        return ElementTree.parse(path).getroot()
+        return ElementTree.parse(path).getroot() if content is None else ElementTree.fromstring(content)
     except FileNotFoundError:
         raise ReleoError(f"{path}: no such file; the product is incomplete: download it again") from None
     except OSError as error:

@@ -15,8 +15,10 @@ from releo_jax.cubes.landsat import is_landsat, open_landsat
 from releo_jax.cubes.safe import CLEAR, is_safe, open_safe
 from releo_jax.cubes.sentinel2 import is_sentinel2
 from releo_jax.cubes.series import join_dates
+from releo_jax.cubes.stac import is_stac, open_stac
 from releo_jax.cubes.theia import open_theia
 from releo_jax.errors import ReleoError
+from releo_jax.urls import url_of
 
 
 def open_cube(
@@ -37,7 +39,8 @@ def open_cube(
     Args:
         path: a Sentinel-2 Level-2A product (a `.SAFE` folder, or a folder of MAJA as Theia distributes it); a NetCDF
             file or Zarr store; a Landsat-8 or 9 Collection 2 Level-2 folder; a folder of band GeoTIFFs or one GeoTIFF
-            with named bands; a folder of products of one tile, which become one cube along time.
+            with named bands; a folder of products of one tile, which become one cube along time; an item of a STAC
+            catalogue, or several: a JSON file, a folder of them, or a URL (`https://`, `s3://`).
         sensor: `sentinel2a`, `sentinel2b` or `sentinel2c` (also `S2A`, ...), where the file does not say.
         scale: what a reflectance of 1 is stored as (10000), where the file does not say.
         offset: number to add before dividing by `scale` (-1000 for unharmonised Sentinel-2 from 2022 on).
@@ -52,18 +55,24 @@ def open_cube(
     Raises:
         ReleoError: says what is wrong, where, and what to do.
     """
+    url = url_of(path)
     path = Path(path)
-    if not path.exists():
+    if url is None and not path.exists():
         raise ReleoError(f"{path}: no such file or folder")
     if sensor is not None:
         sensor = sensor_name(sensor)
     angles = {"sun_zenith": sun_zenith, "view_zenith": view_zenith, "relative_azimuth": relative_azimuth}
-    products = [path] if _is_product(path) else _products(path)
+    products = [] if url is not None else [path] if _is_product(path) else _products(path)
     if products:
         if scale is not None or offset is not None:
             raise ReleoError(f"{path}: scale and offset of a product come from its metadata; leave them out")
         cubes = [_open_product(product, sensor, bands, angles, resolution, clear) for product in products]
         return cubes[0] if products == [path] else join_dates(cubes, str(path))
+    if is_stac(url or path):
+        return open_stac(
+            url or path, resolution=resolution, bands=bands, clear=clear, sensor=sensor, scale=scale, offset=offset,
+            angles=angles,
+        )  # fmt: skip
     if is_dataset(path):
         return open_dataset(path, sensor=sensor, scale=scale, offset=offset, bands=bands, angles=angles, clear=clear)
     if path.suffix.lower() in (".csv", ".parquet", ".txt"):
@@ -72,8 +81,8 @@ def open_cube(
         return open_geotiff(path, sensor=sensor, scale=scale, offset=offset, bands=bands, angles=angles, clear=clear)
     raise ReleoError(
         f"{path}: not an image that can be read; expected a .SAFE folder, an unpacked product of "
-        "Theia or Landsat, NetCDF (.nc), Zarr (.zarr), a GeoTIFF or a folder of GeoTIFFs named after their bands "
-        "(B02.tif, ...)"
+        "Theia or Landsat, NetCDF (.nc), Zarr (.zarr), an item of STAC (.json), a GeoTIFF or a folder of GeoTIFFs "
+        "named after their bands (B02.tif, ...)"
     )
 
 

@@ -206,14 +206,18 @@ def read(item: Source, y: slice, x: slice, special: Sequence[float] | str | None
         return numbers[top : top + y.stop - y.start, left : left + x.stop - x.start]
     if s > 1:
         missing = rows.stop - rows.start - numbers.shape[0], columns.stop - columns.start - numbers.shape[1]
-        numbers = np.pad(numbers, ((0, missing[0]), (0, missing[1])), mode="edge")
-        if special is None:
-            return numbers[s // 2 :: s, s // 2 :: s]
-        blocks = numbers.reshape(numbers.shape[0] // s, s, numbers.shape[1] // s, s)
-        if isinstance(special, str):
-            return np.asarray(np.bitwise_or.reduce(blocks, axis=(1, 3)))
-        return _block_mean(blocks, tuple(special))
+        return coarsened(np.pad(numbers, ((0, missing[0]), (0, missing[1])), mode="edge"), s, special)
     return numbers
+
+
+def coarsened(numbers: np.ndarray, shrink: int, special: Sequence[float] | str | None) -> np.ndarray:
+    """Blocks of `shrink` times `shrink` pixels of an array (row, column) as one pixel each; `special` as in `read`."""
+    if special is None:
+        return numbers[shrink // 2 :: shrink, shrink // 2 :: shrink]
+    blocks = numbers.reshape(numbers.shape[0] // shrink, shrink, numbers.shape[1] // shrink, shrink)
+    if isinstance(special, str):
+        return np.asarray(np.bitwise_or.reduce(blocks, axis=(1, 3)))
+    return _block_mean(blocks, tuple(special))
 
 
 def _block_mean(blocks: np.ndarray, special: tuple[float, ...]) -> np.ndarray:

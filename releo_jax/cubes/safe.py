@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import xarray as xr
@@ -36,6 +37,7 @@ SCENE_CLASSES = (
 """Meaning of the numbers of the scene classification (Level-2A algorithm theoretical basis document)."""
 
 _FILE = re.compile(r"_([A-Z0-9]{3})_(10|20|60)m\.jp2$")
+T = TypeVar("T")
 RESAMPLING = "coarser bands: nearest neighbour; finer bands: mean over the pixel"
 
 
@@ -78,7 +80,7 @@ def open_safe(
     tile = read_tile(granule / "MTD_TL.xml")
     files = _files(granule)
     chosen = choose_bands([name for name in files if band_name(name)], bands, str(safe))
-    headers = {name: rasters.inspect(_choose(files[name], resolution)) for name in chosen}
+    headers = {name: rasters.inspect(choose_size(files[name], resolution)) for name in chosen}
     finest = min(headers.values(), key=lambda header: header.grid.transform.a)
     check_pixels(finest)
     grid = finest.grid.at_resolution(resolution)
@@ -171,8 +173,8 @@ def _files(granule: Path) -> dict[str, dict[int, Path]]:
     return files
 
 
-def _choose(files: dict[int, Path], resolution: int) -> Path:
-    """The finest file that is not finer than the resolution, or the coarsest of the finer ones."""
+def choose_size(files: Mapping[int, T], resolution: int) -> T:
+    """The finest of some files by pixel size that is not finer than the resolution, or the coarsest of the finer."""
     coarser = [size for size in files if size >= resolution]
     return files[min(coarser)] if coarser else files[max(files)]
 
@@ -183,6 +185,6 @@ def _scene_classes(files: dict[str, dict[int, Path]], grid: rasters.Grid, refere
             f"{reference.parents[2]}: no scene classification (SCL) in the product; download it again, "
             "or pass clear=None to go without a cloud mask"
         )
-    header = rasters.inspect(_choose(files["SCL"], 20))
+    header = rasters.inspect(choose_size(files["SCL"], 20))
     item = rasters.source(header, grid, reference)
     return rasters.lazy([item], grid, header.dtype, special=None, tile=side).isel(band=0)
