@@ -70,7 +70,8 @@ def invert(
         Path,
         typer.Argument(
             metavar="INPUT",
-            help="Table (.csv, .parquet), cube (.nc, .zarr), Sentinel-2 L2A folder (.SAFE, Theia), or GeoTIFF bands.",
+            help="Table (.csv, .parquet), cube (.nc, .zarr), Sentinel-2 L2A folder (.SAFE, Theia), "
+            "STAC item (.json, URL), or GeoTIFF bands.",
         ),
     ],
     output: Annotated[

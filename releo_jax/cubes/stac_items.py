@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -54,6 +55,7 @@ COMMON_NAMES = {
 QUANTIFICATION, OFFSET = 10000.0, -1000.0
 """What a reflectance of 1 is stored as in every Level-2A product of ESA, and BOA_ADD_OFFSET since baseline 04.00."""
 
+_log = logging.getLogger(__name__)
 _SCL = re.compile(r"^SCL(?:_\d+m)?$", re.IGNORECASE)
 _PRODUCT_BASELINE = re.compile(r"_N(\d\d)(\d\d)_")
 _GRANULE = ("granule_metadata", "granule-metadata")
@@ -290,16 +292,23 @@ def coding_of(item: pystac.Item, bands: Mapping[str, Asset], scale: float | None
     if len(factors) > 1:
         raise ReleoError(f"{item.id}: bands with different scales {sorted(factors)}; give scale and offset")
     factor = factors.pop()
+    applied = [item.properties.get(f"{who}:boa_offset_applied") for who in ("earthsearch", "sentinel")]
+    if True in applied:
+        return linear_coding(factor, [0.0], *special, where=item.id)
     summands = [_summand(item, name, asset, factor) for name, asset in bands.items()]
+    if False in applied and any(summands) and item.collection_id == "sentinel-2-l2a":
+        _log.warning(
+            "%s: says that its offset is not applied, which is wrong of some items of Earth Search; if reflectance "
+            "comes out below zero, give --scale 10000 --offset 0 (scale=10000, offset=0), or take sentinel-2-c1-l2a",
+            item.id,
+        )
     return linear_coding(factor, summands, *special, where=item.id)
 
 
 def _summand(item: pystac.Item, name: str, asset: Asset, factor: float) -> float:
+    """What is added to number * factor."""
     baseline = baseline_of(item)
     since = None if baseline is None else float(baseline) >= 4.0
-    applied = [item.properties.get(f"{who}:boa_offset_applied") for who in ("earthsearch", "sentinel")]
-    if True in applied:
-        return 0.0
     if asset.summand is not None:
         if asset.summand and since is False:
             raise ReleoError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,9 @@ from releo_jax.cubes.rasters import Grid, coarsened
 from releo_jax.cubes.stac_items import Asset
 from releo_jax.errors import ReleoError
 
+# Nothing lies beside a file that is worth a request, and what failed once may answer the next time.
+_REMOTE = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_HTTP_MAX_RETRY": "4", "GDAL_HTTP_RETRY_DELAY": "1"}
+
 
 class _Reader(RioReader):
     """odc-stac's reader, whose failures name the file."""
@@ -36,7 +40,10 @@ class _Reader(RioReader):
 
 
 class _Driver(RioDriver):
-    """odc-stac's driver with that reader."""
+    """odc-stac's driver with that reader, and GDAL set up for files at URLs unless the environment says otherwise."""
+
+    def capture_env(self) -> dict[str, Any]:
+        return {name: value for name, value in _REMOTE.items() if name not in os.environ} | super().capture_env()
 
     def open(self, src: Any, ctx: Any) -> RioReader:
         return _Reader(src, ctx)

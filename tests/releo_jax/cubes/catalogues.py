@@ -6,8 +6,16 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pystac
+import pytest
 import rasterio
+import xarray as xr
 from rasterio.warp import transform_bounds
+
+from releo_jax.cubes import open_stac
+from releo_jax.cubes.checks import check_cube
+from releo_jax.cubes.convention import grid_of
+from releo_jax.errors import ReleoError
 
 COMMON = {
     "B01": "coastal",
@@ -181,3 +189,33 @@ def copernicus(safe: Path, *, name="C", granule: bool = False, **told) -> dict:
 def save(item: dict, path: Path) -> Path:
     path.write_text(json.dumps(item))
     return path
+
+
+def files(scene: Path, kind: str) -> dict[str, Path]:
+    return {path.stem: path for path in sorted((scene / kind).glob("*.tif"))}
+
+
+def item_of(catalogue: str, scene: Path, **told) -> dict:
+    """An item over the scene."""
+    if catalogue == "copernicus":
+        return copernicus(scene / "image.SAFE", **told)
+    if catalogue == "earth-search":
+        return earth_search(files(scene, "harmonised"), **told)
+    if catalogue == "earth-search-c1":
+        return earth_search(files(scene, "original"), **({"applied": None} | told))
+    return planetary_computer(files(scene, "original"), **told)
+
+
+def refused(message: str, items, **options) -> None:
+    with pytest.raises(ReleoError, match=message) as caught:
+        open_stac([pystac.Item.from_dict(i, migrate=False) if isinstance(i, dict) else i for i in items], **options)
+    assert "\n" not in str(caught.value)
+
+
+def same_pixels(read: xr.Dataset, expected: xr.Dataset, tolerance: float = 0.0) -> None:
+    check_cube(read)
+    assert read["band"].values.tolist() == expected["band"].values.tolist()
+    for name in ("mask", "y", "x"):
+        np.testing.assert_array_equal(read[name].values, expected[name].values)
+    np.testing.assert_allclose(read["reflectance"].values, expected["reflectance"].values, rtol=0, atol=tolerance)
+    assert grid_of(read) == grid_of(expected)

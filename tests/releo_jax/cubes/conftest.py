@@ -1,13 +1,17 @@
 """A small cube made by hand, for tests of files and blocks that need no physics."""
 
+import socket
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray as xr
 from rasterio.transform import Affine
 
-from releo_jax.cubes import Flag
+from releo_jax.cubes import Flag, open_safe, write_scene
 from releo_jax.cubes.convention import assemble
 from releo_jax.cubes.scene import DEFAULT_BANDS, NATIVE
+from tests.releo_jax.cubes import catalogues
 
 CORNER = (600_000.0, 5_300_040.0)
 
@@ -58,3 +62,35 @@ def cube() -> xr.Dataset:
 @pytest.fixture
 def new_cube():
     return make_cube
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Only this machine answers."""
+    connect = socket.socket.connect
+
+    def only_here(self, address):
+        if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "localhost"):
+            raise AssertionError(f"tests may not connect to {address}")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", only_here)
+
+
+@pytest.fixture(scope="session")
+def scene(tmp_path_factory) -> Path:
+    """A product, and its bands as tiled GeoTIFFs: as ESA stores them, and with the offset in the numbers."""
+    folder = tmp_path_factory.mktemp("stac")
+    cube = make_cube()
+    values = cube["reflectance"].values
+    values[values < 0] = 0.0105  # below zero, the numbers of Earth Search would be lost
+    cube["mask"].values[cube["mask"].values == Flag.INVALID_VALUE] = 0
+    write_scene(cube, folder / "image.SAFE")
+    catalogues.write_cogs(folder / "image.SAFE", folder / "original")
+    catalogues.write_cogs(folder / "image.SAFE", folder / "harmonised", add=-1000)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def product(scene) -> xr.Dataset:
+    return open_safe(scene / "image.SAFE").load()
