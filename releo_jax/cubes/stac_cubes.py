@@ -105,6 +105,13 @@ def _scene(
             "open_stac to go without a cloud mask"
         )
     classes = choose_size(assets["SCL"], 20) if classified else None
+    for name, asset in {**chosen, **({} if classes is None else {"SCL": classes})}.items():
+        apart = np.abs(np.subtract(_bounds(asset.grid), _bounds(first.grid)))
+        # The last pixels of coarser rasters may reach beyond the finer ones.
+        if asset.grid.crs != first.grid.crs or apart[:2].any() or (apart[2:] >= 60).any():
+            raise ReleoError(
+                f"{item.id}: grids do not match: {names[0]} has {first.grid}, {name} {asset.grid}; correct the item"
+            )
     return _Scene(item, named, time_of(item), chosen, classes)
 
 
@@ -113,11 +120,14 @@ def _grid(scenes: Sequence[_Scene], resolution: int, bbox: tuple[float, float, f
     first = scenes[0].grid
     left, top, right, bottom = _bounds(first)
     for scene in scenes:
-        for name, asset in scene.bands.items():
-            _check_grid(f"{name} of {scene.item.id}", asset.grid, first, resolution)
-            bounds = _bounds(asset.grid)
-            left, top = min(left, bounds[0]), max(top, bounds[1])
-            right, bottom = max(right, bounds[2]), min(bottom, bounds[3])
+        its = _bounds(scene.grid)
+        apart = (its[0] - left) / resolution, (its[1] - top) / resolution
+        if scene.grid.crs != first.crs or any(abs(steps - round(steps)) > 1e-6 for steps in apart):
+            raise ReleoError(
+                f"grids do not match: {scenes[0].item.id} has {first}; {scene.item.id} has {scene.grid}; "
+                "open the items of one UTM zone at a time"
+            )
+        left, top, right, bottom = min(left, its[0]), max(top, its[1]), max(right, its[2]), min(bottom, its[3])
     rows, columns = (0, math.ceil((top - bottom) / resolution)), (0, math.ceil((right - left) / resolution))
     if bbox is not None:
         west, south, east, north = transform_bounds("EPSG:4326", first.crs, *bbox)
@@ -127,18 +137,6 @@ def _grid(scenes: Sequence[_Scene], resolution: int, bbox: tuple[float, float, f
             raise ReleoError(f"no item reaches into the bbox {bbox}; expected west, south, east, north in degrees")
     left, top, size = left + columns[0] * resolution, top - rows[0] * resolution, float(resolution)
     return Grid(first.crs, Affine(size, 0.0, left, 0.0, -size, top), rows[1] - rows[0], columns[1] - columns[0])
-
-
-def _check_grid(name: str, grid: Grid, first: Grid, resolution: int) -> None:
-    """Raises where the pixels of a raster and those of the cube are not parts of each other."""
-    its, mine = grid.transform, first.transform
-    apart = (its.c - mine.c) / resolution, (its.f - mine.f) / resolution
-    sized = its.a in (10, 20, 60) and its.e == -its.a
-    if grid.crs != first.crs or not sized or any(abs(steps - round(steps)) > 1e-6 for steps in apart):
-        raise ReleoError(
-            f"grids do not match: the first item has {first}; {name} has {grid}; "
-            "open the items of one UTM zone at a time"
-        )
 
 
 def _within(whole: tuple[int, int], start: float, stop: float) -> tuple[int, int]:
@@ -216,7 +214,7 @@ def _opened(
 
 def _told(coding: Coding) -> str:
     offsets = np.unique(np.asarray(coding.offset))
-    return f"(number {'or '.join(f'{offset:+g}' for offset in offsets)}) / {coding.scale:g}"
+    return f"(number {' or '.join(f'{offset:+g}' for offset in offsets)}) / {coding.scale:g}"
 
 
 def _angles(scene: _Scene, grid: Grid, given: Mapping[str, float | None], side: int) -> dict[str, Any]:

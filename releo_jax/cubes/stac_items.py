@@ -204,7 +204,7 @@ def assets_of(item: pystac.Item) -> dict[str, dict[int, Asset]]:
     found: dict[str, dict[int, Asset]] = {}
     # Earth Search lists the JPEG 2000 originals, which are not free, beside the cloud-optimised GeoTIFFs.
     for key, asset in sorted(item.assets.items(), key=lambda pair: "jp2" in str(pair[1].media_type)):
-        if {"thumbnail", "overview", "visual", "metadata"} & set(asset.roles or ()):
+        if any(role in str(asset.roles) for role in ("thumbnail", "overview", "visual", "metadata")):
             continue
         name = _band(key, asset)
         if name is not None:
@@ -263,10 +263,15 @@ def _grid(fields: Mapping[str, Any], where: str) -> Grid:
             f"{where}: expected proj:shape, proj:transform and proj:code (or proj:epsg); items without them are not "
             "read: download the files and open their folder"
         )
-    if len(shape) != 2 or len(transform) not in (6, 9) or transform[1] or transform[3]:
-        raise ReleoError(f"{where}: expected a grid with north at the top, got proj:transform {transform}")
+    numbers = tuple(map(float, (*transform[:6], *shape)))
+    if len(shape) != 2 or len(transform) not in (6, 9) or not np.isfinite(numbers).all():
+        raise ReleoError(f"{where}: expected 2 and 6 numbers, got proj:shape {shape} and proj:transform {transform}")
+    if numbers[1] or numbers[3] or numbers[0] not in (10, 20, 60) or numbers[4] != -numbers[0]:
+        raise ReleoError(
+            f"{where}: expected a grid of 10, 20 or 60 m with north at the top, got proj:transform {transform}"
+        )
     try:
-        return Grid(CRS.from_user_input(crs), Affine(*map(float, transform[:6])), int(shape[0]), int(shape[1]))
+        return Grid(CRS.from_user_input(crs), Affine(*numbers[:6]), int(shape[0]), int(shape[1]))
     except CRSError as error:
         raise ReleoError(f"{where}: unknown CRS {crs!r}; correct the item") from error
 

@@ -93,8 +93,8 @@ def _plain(item: pystac.Item, assets: Mapping[str, Asset]) -> pystac.Item:
     """The item with these assets only, described in one way whatever its catalogue."""
     plain = pystac.Item(
         item.id,
-        item.geometry,
-        item.bbox,
+        None,  # the rasters' own grids say where they are
+        None,
         item.datetime,
         {} if item.datetime else {key: item.properties[key] for key in ("start_datetime", "end_datetime")},
         stac_extensions=[

@@ -236,7 +236,7 @@ def test_parts_that_do_not_fit_are_refused(scene, tmp_path):
     for other in zone["assets"].values():
         other["proj:epsg"] = 32633
     for other in (odd, zone):
-        refused(f"grids do not match: .*of {other['id']} has .*UTM zone", [here, other])
+        refused(f"grids do not match: here has .*; {other['id']} has .*UTM zone", [here, other])
     version = item_of("earth-search", scene, name="version")
     refused(r"here and version are two versions of one image \(baselines 04.00 and 05.09\)", [here, version])
 

@@ -98,7 +98,11 @@ def test_other_items_are_refused(scene):
     refused("B04 is int16 with nodata 0, B02 uint16 with nodata 0", [floats])
     turned = copy.deepcopy(item)
     turned["assets"]["red"]["proj:transform"][1] = 1.0
-    refused("asset red: expected a grid with north at the top", [turned])
+    refused("asset red: expected a grid of 10, 20 or 60 m with north at the top", [turned])
+    for place, number in ((2, 0.0), (2, 600_010.0), (5, float("nan"))):
+        moved = copy.deepcopy(item)
+        moved["assets"]["scl"]["proj:transform"][place] = number
+        refused("E: grids do not match: .*SCL|asset scl: expected 2 and 6 numbers", [moved])
     assert open_stac([pystac.Item.from_dict(change(item, platform=None))], sensor="S2A").attrs["sensor"] == "sentinel2a"
 
 
