@@ -11,7 +11,6 @@ from rasterio.transform import Affine
 from releo_jax.cubes import Flag, open_safe, write_scene
 from releo_jax.cubes.convention import assemble
 from releo_jax.cubes.scene import DEFAULT_BANDS, NATIVE
-from tests.releo_jax.cubes import catalogues
 
 CORNER = (600_000.0, 5_300_040.0)
 
@@ -80,6 +79,8 @@ def no_network(monkeypatch):
 @pytest.fixture(scope="session")
 def scene(tmp_path_factory) -> Path:
     """A product, and its bands as tiled GeoTIFFs: as ESA stores them, and with the offset in the numbers."""
+    from tests.releo_jax.cubes import catalogues  # needs the extra `stac`
+
     folder = tmp_path_factory.mktemp("stac")
     cube = make_cube()
     values = cube["reflectance"].values
