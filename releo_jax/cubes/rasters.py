@@ -84,7 +84,9 @@ def opened(path: Path) -> Iterator[Any]:
             raise ReleoError(f"{path}: the file is empty; copy or download it again")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as file:
+            # GDAL goes by the content otherwise: text in a .tif can name other files and servers (VRT, WMS).
+            driver = "JP2OpenJPEG" if path.suffix.lower() == ".jp2" else "GTiff"
+            with rasterio.open(path, driver=driver) as file:
                 yield file
     except FileNotFoundError:
         raise ReleoError(f"{path}: no such file") from None
