@@ -58,7 +58,7 @@ class BlockStore:
         request: what the blocks are blocks of, as JSON. Blocks of another request are removed.
 
     Raises:
-        ReleoError: on entry, if another run is making this map, or the folder cannot be written.
+        ReleoError: on entry, if another run is making this map, or the folder is a link or cannot be written.
     """
 
     def __init__(self, output: str | os.PathLike[str], request: Mapping[str, Any]) -> None:
@@ -69,9 +69,12 @@ class BlockStore:
 
     def __enter__(self) -> BlockStore:
         """Takes the folder over, and removes what runs that were killed left behind."""
+        lock = self.folder / _LOCK
+        if self.folder.is_symlink() or lock.is_symlink():  # what lies there would be emptied
+            raise ReleoError(f"{self.folder}: a link in the place of the blocks of a map; remove it")
         with writing(self.output):
             self.folder.mkdir(exist_ok=True)
-            self._lock = open(self.folder / _LOCK, "w")
+            self._lock = open(lock, "w")
         if fcntl is not None:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
