@@ -18,6 +18,7 @@ from releo_jax import __version__
 from releo_jax.cubes import rasters
 from releo_jax.cubes.blocks import Window
 from releo_jax.cubes.convention import set_grid
+from releo_jax.cubes.stored import open_stored
 from releo_jax.cubes.streaming import Layer
 from releo_jax.errors import ReleoError, UnreadableError
 from releo_jax.systems import Method
@@ -215,23 +216,12 @@ def open_result(path: str | os.PathLike[str]) -> xr.Dataset:
     path = Path(path)
     if not path.exists():
         raise ReleoError(f"{path}: no such file or folder")
-    try:
-        if path.suffix.lower() in (".tif", ".tiff"):
-            result = _from_geotiff(path)
-        elif path.suffix.lower() == ".zarr":
-            result = xr.open_zarr(path, decode_coords="all")
-        elif path.suffix.lower() == ".nc":
-            result = xr.open_dataset(path, engine="netcdf4", decode_coords="all", chunks={})
-        else:
-            raise ReleoError(f"{path}: not a result; expected a name that ends in .nc, .zarr, .tif, .csv or .parquet")
-    except ReleoError:
-        raise
-    except Exception as error:  # there is hardly an error that the libraries do not raise for damaged metadata
-        detail = " ".join(str(error).split())[:120]
-        raise ReleoError(
-            f"{path}: cannot be read ({detail}); the file is truncated or damaged: make it again"
-        ) from error
-    return result
+    kind = path.suffix.lower()
+    if kind in (".tif", ".tiff"):
+        return _from_geotiff(path)
+    if kind in (".nc", ".zarr"):
+        return open_stored(path, chunks={}, decode_coords="all")
+    raise ReleoError(f"{path}: not a result; expected a name that ends in .nc, .zarr, .tif, .csv or .parquet")
 
 
 def _from_geotiff(path: Path) -> xr.Dataset:
@@ -242,10 +232,14 @@ def _from_geotiff(path: Path) -> xr.Dataset:
     sources = [rasters.source(header, header.grid, path, index) for index in range(1, len(tags) + 1)]
     stack = rasters.lazy(sources, header.grid, header.dtype)
     names = [str(text or "").split(" ")[0] for text in header.descriptions]
+    try:
+        dates = [np.datetime64(said.get("time") or "NaT", "ns") for said in tags]
+    except ValueError as error:
+        raise ReleoError(f"{path}: expected a date in the tags of its bands ({error}); make it again") from error
     result = xr.Dataset(coords=header.grid.coordinates(), attrs=header.tags)
     for name in dict.fromkeys(names):
         indices = [index for index, other in enumerate(names) if other == name]
-        times = [np.datetime64(tags[index].get("time") or "NaT", "ns") for index in indices]
+        times = [dates[index] for index in indices]
         layer = stack.isel(band=indices).rename(band="time").assign_coords(time=times)
         kept = ("units", "long_name", "standard_name")
         attrs = {key: tags[indices[0]][key] for key in kept if key in tags[indices[0]]}

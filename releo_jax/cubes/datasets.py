@@ -35,6 +35,7 @@ from releo_jax.cubes.convention import (
 )
 from releo_jax.cubes.rasters import CHUNK
 from releo_jax.cubes.safe import CLEAR, scene_flags
+from releo_jax.cubes.stored import open_stored
 from releo_jax.cubes.values import (
     Coding,
     check_integers,
@@ -163,17 +164,8 @@ def _open(path: Path) -> xr.Dataset:
     """The stored dataset with the convention's names of dimensions; numbers as they are stored."""
     if path.is_file() and not path.stat().st_size:
         raise ReleoError(f"{path}: the file is empty; copy or download it again")
-    try:
-        if path.is_dir():
-            consolidated = (path / ".zmetadata").exists()
-            stored = xr.open_zarr(path, chunks=None, mask_and_scale=False, consolidated=consolidated)
-        else:
-            stored = xr.open_dataset(path, engine="netcdf4", mask_and_scale=False)
-    except Exception as error:  # there is hardly an error that the libraries do not raise for damaged metadata
-        detail = " ".join(str(error).split())[:120]
-        raise ReleoError(
-            f"{path}: cannot be read ({detail}); the file is truncated, damaged or of another kind: copy it again"
-        ) from error
+    options = {"consolidated": (path / ".zmetadata").exists()} if path.is_dir() else {}
+    stored = open_stored(path, mask_and_scale=False, **options)
     return conventional_names(stored)
 
 

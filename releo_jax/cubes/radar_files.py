@@ -21,6 +21,7 @@ from releo_jax.cubes.radar import (
     unit_of,
 )
 from releo_jax.cubes.sentinel1 import open_sentinel1
+from releo_jax.cubes.stored import open_stored
 from releo_jax.errors import ReleoError
 
 _SAMPLE = 128  # pixels along a side that are looked at before anything is computed
@@ -103,16 +104,7 @@ def _sample(variable: xr.DataArray) -> np.ndarray:
 def _open(path: Path) -> xr.Dataset:
     if not path.exists():
         raise ReleoError(f"{path}: no such file or folder")
-    try:
-        if path.is_dir() or path.suffix == ".zarr":
-            stored = xr.open_zarr(path, chunks={}, decode_coords="all")
-        else:
-            stored = xr.open_dataset(path, engine="netcdf4", chunks={}, decode_coords="all")
-    except (OSError, ValueError, KeyError) as error:
-        detail = " ".join(str(error).split())[:120]
-        raise ReleoError(
-            f"{path}: cannot be read as NetCDF or Zarr ({detail}); copy it again, or write backscatter as NetCDF"
-        ) from error
+    stored = open_stored(path, chunks={}, decode_coords="all")
     missing = [name for name in ("y", "x") if name not in stored.coords]
     if missing:
         raise ReleoError(f"{path}: no coordinate {', '.join(missing)}; add the coordinates of the pixels")

@@ -17,6 +17,7 @@ from releo_jax.cubes.checks import check_cube
 from releo_jax.cubes.convention import ANGLES, Flag, grid_of
 from releo_jax.cubes.safe_writing import OFFSET, QUANTIFICATION, SATURATED, write_safe
 from releo_jax.cubes.scene import TRUTH
+from releo_jax.cubes.stored import open_stored
 from releo_jax.cubes.streaming import check_tiles
 from releo_jax.cubes.writing import write_cube, write_table
 from releo_jax.errors import ReleoError
@@ -86,11 +87,7 @@ def open_truth(path: str | os.PathLike[str]) -> xr.Dataset:
     file = path if path.is_file() or path.suffix == ".zarr" else path / TRUTH_FILE
     if not file.exists():
         raise ReleoError(f"{path}: no truth here; expected {file.name}, as `releo simulate` writes it")
-    try:
-        engine = "zarr" if file.suffix == ".zarr" else "netcdf4"
-        stored = xr.open_dataset(file, engine=engine, chunks={}, decode_coords="all")
-    except (OSError, ValueError) as error:
-        raise ReleoError(f"{file}: cannot be read ({' '.join(str(error).split())[:120]})") from error
+    stored = open_stored(file, chunks={}, decode_coords="all")
     found = [name for name in _SCENE if name in stored]
     if "leaf_area_index" not in found:
         stored.close()
