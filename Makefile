@@ -17,7 +17,7 @@ PYTEST ?=
 export JAX_PLATFORMS ?= cpu
 export MPLBACKEND ?= Agg
 
-.PHONY: help demo test long lint types docs examples wheel clean
+.PHONY: help demo test long lint types audit docs examples wheel clean
 
 help:  ## Lists the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -54,6 +54,9 @@ lint: $(VENV)/.stamp-dev  ## Checks style and formatting
 
 types: $(VENV)/.stamp-dev  ## Checks types
 	$(BIN)/mypy
+
+audit: $(VENV)/.stamp-dev  ## Asks for known vulnerabilities of the dependencies
+	VENV=$(VENV) .ci/audit
 
 docs: $(VENV)/.stamp-docs  ## Builds the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
