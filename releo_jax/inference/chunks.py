@@ -53,7 +53,7 @@ def fitted(
             lambda leaf: jax.ShapeDtypeStruct((number * size, *leaf.shape[1:]), leaf.dtype),  # noqa: B023
             pixels,
         )
-        compiled = _compiled(program, static, _Shapes(constants), _Shapes(shapes))
+        compiled = _compiled(program, static, _Shapes(constants), _Shapes(shapes), number)
         plan = compiled.memory_analysis()
         used = 0 if plan is None else plan.temp_size_in_bytes + plan.output_size_in_bytes
         if used <= memory:
@@ -107,6 +107,26 @@ def over_chunks(
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
+def at_once(program: Callable[..., Any], static: tuple[Any, ...], constants: Any, items: Any) -> Any:
+    """Applies `program(*static, constants, items)` to all items, such as chains, at once.
+
+    They are shared out over as many devices of this process as can share them evenly.
+
+    Args:
+        program: pure function; what it returns has the items first in every leaf.
+        static: hashable arguments.
+        constants: pytree of arrays that every item sees.
+        items: pytree of arrays, the items first in every leaf.
+
+    Returns:
+        Pytree of arrays on the host, all items first.
+    """
+    total = jax.tree.leaves(items)[0].shape[0]
+    number = max(number for number in range(1, jax.local_device_count() + 1) if total % number == 0)
+    compiled = _compiled(program, static, _Shapes(constants), _Shapes(items), number)
+    return jax.device_get(compiled(constants, items))
+
+
 def chunk(pixels: Any, chosen: np.ndarray, size: int) -> Any:
     """The chosen pixels, and copies of the first of them up to `size`."""
     filled = np.concatenate([chosen, np.full(size - chosen.size, chosen[0])])
@@ -131,18 +151,20 @@ class _Shapes:
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(program: Callable[..., Any], static: tuple[Any, ...], constants: _Shapes, pixels: _Shapes) -> Any:
+def _compiled(
+    program: Callable[..., Any], static: tuple[Any, ...], constants: _Shapes, pixels: _Shapes, devices: int
+) -> Any:
     own = functools.partial(program, *static)
-    if jax.local_device_count() == 1:
+    if devices == 1:
         return jax.jit(own).lower(constants.tree, pixels.tree).compile()
-    return _Spread(own, constants.tree, pixels.tree)
+    return _Spread(own, constants.tree, pixels.tree, devices)
 
 
 class _Spread:
     """A program whose pixels are shared out over the devices: each goes through its own, and waits for no other."""
 
-    def __init__(self, own: Callable[..., Any], constants: Any, pixels: Any) -> None:
-        everywhere, shared_out = _places()
+    def __init__(self, own: Callable[..., Any], constants: Any, pixels: Any, devices: int) -> None:
+        everywhere, shared_out = _places(devices)
         specs = (everywhere.spec, shared_out.spec)
         # Not checked: the loops of programs may begin with constants that are on no device yet.
         mapped = jax.shard_map(own, mesh=everywhere.mesh, in_specs=specs, out_specs=shared_out.spec, check_vma=False)
@@ -154,9 +176,9 @@ class _Spread:
         return self._compiled(*map(jax.device_put, arguments, self._places))
 
 
-def _places() -> tuple[NamedSharding, NamedSharding]:
-    """Whole on every device of this process, and shared out over them."""
-    mesh = Mesh(np.array(jax.local_devices()), ("pixel",))
+def _places(devices: int) -> tuple[NamedSharding, NamedSharding]:
+    """Whole on each of the first devices of this process, and shared out over them."""
+    mesh = Mesh(np.array(jax.local_devices()[:devices]), ("pixel",))
     return NamedSharding(mesh, P()), NamedSharding(mesh, P("pixel"))
 
 
@@ -170,7 +192,7 @@ def shared_out(pixels: Any) -> Any:
         return pixels
     if any(leaf.shape[0] % jax.local_device_count() for leaf in leaves):
         return pixels
-    return jax.device_put(pixels, _places()[1])
+    return jax.device_put(pixels, _places(jax.local_device_count())[1])
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 from numpyro.infer import NUTS
 
 from releo_jax.inference.checks import checked
-from releo_jax.inference.chunks import MEMORY, over_chunks
+from releo_jax.inference.chunks import MEMORY, at_once, over_chunks
 from releo_jax.inference.density import Target, log_joint, log_prior, read_target, values_at
 from releo_jax.inference.draws import announce, check_number, from_draws
 from releo_jax.inference.laplace import draw_starts
@@ -50,7 +50,7 @@ def fit_nuts(
     """Draws from the posterior by the No-U-Turn sampler: exact in the limit, and slow.
 
     Every pixel has chains and an adaptation of its own. Global sites that are not given are sampled jointly with all
-    pixels, in chains over the whole plate.
+    pixels, in chains over the whole plate, which are shared out over the devices of the process.
 
     Args:
         model: NumPyro model function.
@@ -230,10 +230,11 @@ def _jointly(
     spread = 0.5 * jax.random.normal(key_shared, (chains, middle.size))
     unit = (np.moveaxis(local, 0, 1) - target.location) / target.scale
     starts = jnp.concatenate([jnp.asarray(unit).reshape(chains, -1), spread], -1)
-    drawn, divergent = _joint_chains(target, sampler, dict(data), starts, jax.random.split(key_chains, chains))
+    each = (starts, jax.random.split(key_chains, chains))
+    drawn, divergent = at_once(_joint_chains, (target, sampler), dict(data), each)
     size = pixels * target.size
-    vectors = np.asarray(drawn[..., :size]).reshape(*drawn.shape[:2], pixels, target.size)
-    common = np.asarray(drawn[..., size:])
+    vectors = drawn[..., :size].reshape(*drawn.shape[:2], pixels, target.size)
+    common = drawn[..., size:]
     noticed = diagnose(vectors, np.full(pixels, int(divergent.sum())))
     shared_r_hat = float(np.max(split_gelman_rubin(common)))
     noticed["r_hat"] = jnp.maximum(noticed["r_hat"], shared_r_hat)
@@ -249,10 +250,10 @@ def _jointly(
     )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
 def _joint_chains(
-    target: Target, sampler: tuple[int, int, float, int], data: Observations, starts: Array, keys: Array
+    target: Target, sampler: tuple[int, int, float, int], data: Observations, each: tuple[Array, Array]
 ) -> tuple[Array, Array]:
+    """Draws `(chain, draw, size)` and whether they diverged."""
     warmup, draws, accept, depth = sampler
     pixels = check_observations(data)
     location, scale = jnp.asarray(target.location), jnp.asarray(target.scale)
@@ -270,4 +271,4 @@ def _joint_chains(
         how: Any = {"warmup": warmup, "draws": draws, "accept": accept, "depth": depth, "dense": start.size <= warmup}
         return walk(potential, start, key, **how)
 
-    return jax.vmap(of_chain)(starts, keys)
+    return jax.vmap(of_chain)(*each)
