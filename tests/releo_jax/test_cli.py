@@ -8,10 +8,12 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 import xarray as xr
 
 from releo_jax import maps
 from releo_jax.cli import main
+from releo_jax.cli.app import app
 from releo_jax.results import open_result
 from releo_jax.variables import FLAGS
 
@@ -35,6 +37,19 @@ def refused(capsys, *words, status=1):
     lines = [line for line in err.splitlines() if line.startswith("releo: ") and "taken for sentinel2a" not in line]
     assert len(lines) == 1 and "Traceback" not in out + err
     return lines[0]
+
+
+def test_commands_share_their_conventions():
+    """Each shows an example of itself, and an option that several have does the same in all."""
+    commands = typer.main.get_command(app).commands
+    helps = {}
+    for name, command in commands.items():
+        assert command.epilog.startswith(f"Example: releo {name} "), name
+        for option in command.params:
+            helps.setdefault(option.name, {})[name] = option.help
+    shared = ("overwrite", "quiet", "bands", "scale", "offset", "sun_zenith", "view_zenith", "relative_azimuth")
+    for name in shared:
+        assert len(helps[name]) > 1 and len(set(helps[name].values())) == 1, helps[name]
 
 
 def test_help_comes_at_once_and_loads_no_jax():
