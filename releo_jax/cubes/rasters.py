@@ -76,6 +76,10 @@ class Raster:
     tags: dict[str, str]
 
 
+_JPEG_2000 = (b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")
+"""What a file or a bare stream of JPEG 2000 begins with."""
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """An open raster file; failures to open or read become a `ReleoError` that names it."""
@@ -84,8 +88,9 @@ def opened(path: Path) -> Iterator[Any]:
             raise ReleoError(f"{path}: the file is empty; copy or download it again")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            # GDAL goes by the content otherwise: text in a .tif can name other files and servers (VRT, WMS).
-            driver = "JP2OpenJPEG" if path.suffix.lower() == ".jp2" else "GTiff"
+            # GDAL would take any content by itself: text in a .tif can name other files and servers (VRT, WMS).
+            with open(path, "rb") as content:
+                driver = "JP2OpenJPEG" if content.read(12).startswith(_JPEG_2000) else "GTiff"
             with rasterio.open(path, driver=driver) as file:
                 yield file
     except FileNotFoundError:

@@ -57,8 +57,16 @@ def _check_codecs(store: Path) -> None:
     Version 3 has no such codec. Zarr itself refuses names of variables that lead out of the store.
     """
     for file in (store / ".zmetadata", *store.glob("*/.zarray")):
-        if file.is_file() and "pickle" in _codecs(json.loads(file.read_bytes())):
+        if file.is_file() and "pickle" in _codecs(_parsed(file)):
             raise ReleoError(f"{store}: packed as Python objects (pickle), which run code when they are read; refused")
+
+
+def _parsed(file: Path) -> Any:
+    """The content of a JSON file; None if it is damaged: the library cannot read it either, and may not need to."""
+    try:
+        return json.loads(file.read_bytes())
+    except ValueError:
+        return None
 
 
 def _codecs(metadata: Any) -> Iterator[str]:
