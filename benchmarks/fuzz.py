@@ -165,7 +165,7 @@ def run_case(seed: int, case: int) -> Verdict:
                     raise Wrong("refuses what is valid")
                 return Verdict(case, kind, did, command, "named error", told[:300])
             strange = [line for line in errors.splitlines() if line.strip() and not line.startswith("releo: ")]
-            if strange or "unexpected" in errors:
+            if strange or "releo: unexpected" in errors:
                 raise Wrong(f"says {strange[:2]}")
             if not info and left != [output.name]:
                 raise Wrong(f"wrote {left}")

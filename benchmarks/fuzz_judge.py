@@ -63,7 +63,7 @@ def check_error(status: int, errors: str, names: list[str], left: list[str]) -> 
         raise Wrong(f"left behind: {', '.join(left)}")
     if status not in (1, 2):
         raise Wrong(f"exit status {status}")
-    if "Traceback" in errors or "unexpected " in errors:
+    if "Traceback" in errors or "releo: unexpected" in errors:
         raise Wrong(f"unexpected: {' '.join(errors.split())[-300:]}")
     strange = [line for line in lines if not line.startswith("releo: ")]
     if strange or not lines:

@@ -50,6 +50,8 @@ from releo_jax.errors import ReleoError
 _RENAMED = {"t": "time", "date": "time", "bands": "band", "lat": "y", "lon": "x", "latitude": "y", "longitude": "x"}
 _REFLECTANCE = ("reflectance", "band_data", "rrs", "boa", "data")
 _DIMS = ("time", "band", "y", "x")
+SMALLEST = 0.1
+"""Pixels smaller than this, in metres, are taken for a mistake of units."""
 
 
 def is_dataset(path: Path) -> bool:
@@ -155,7 +157,12 @@ def cube_of(
     cube = _with_sensor(cube, stored, sensor, path)
     cube.set_close(stored.close)
     check_cube(cube)
-    grid_of(cube, str(path))
+    crs, transform = grid_of(cube, str(path))
+    if crs is not None and crs.is_projected and min(abs(transform.a), abs(transform.e)) < SMALLEST:
+        raise ReleoError(
+            f"{path}: pixels of {abs(transform.a):g} x {abs(transform.e):g} m; the coordinates may be kilometres, "
+            "write them in the unit of the CRS"
+        )
     check_samples(cube, coding.scale, str(path))
     return cube
 

@@ -161,6 +161,8 @@ def _coding(files: Sequence[tuple[Raster, int]], scale: float | None, offset: fl
     if scale is None and ((declared != 1.0).any() or any(summands)):
         if len(declared) > 1:
             raise ReleoError(f"{first.path.parent}: bands with different scales {declared.tolist()}; give --scale")
+        if declared[0] == 1.0:  # offsets alone
+            check_integers(first.dtype, scale, str(first.path))
         coding = linear_coding(float(declared[0]), summands, nodata, saturated, str(first.path))
         return coding if offset is None else dataclasses.replace(coding, offset=offset)
     check_integers(first.dtype, scale, str(first.path))

@@ -90,12 +90,15 @@ def open_landsat(
 
     coding = metadata.coding(chosen)
     reflectance, mask = decode(on_grid(list(headers.values()), coding.nodata), coding)
-    quality = on_grid([rasters.inspect_bits(_one(folder, "QA_PIXEL"))], rasters.BITS).isel(band=0)
-    radiometry = on_grid([rasters.inspect_bits(_one(folder, "QA_RADSAT"))], rasters.BITS).isel(band=0)
+    pixels, saturation = (_one(folder, name) for name in ("QA_PIXEL", "QA_RADSAT"))
+    quality, radiometry = (
+        on_grid([rasters.inspect_bits(file)], rasters.BITS).isel(band=0) for file in (pixels, saturation)
+    )
     mask = mask | bit_flags(quality, (0,), Flag.NODATA, "QA_PIXEL")
-    mask = mask | bit_flags(quality, cloudy_bits, Flag.CLOUD_OR_SHADOW_OR_SNOW, "QA_PIXEL")
-    mask = mask | bit_flags(radiometry, (_OCCLUSION,), Flag.CLOUD_OR_SHADOW_OR_SNOW, "QA_RADSAT")
-    bits = [bit_flags(radiometry, (LANDSAT_BANDS.index(name),), Flag.SATURATED, "QA_RADSAT") for name in chosen]
+    mask = mask | bit_flags(quality, cloudy_bits, Flag.CLOUD_OR_SHADOW_OR_SNOW, str(pixels))
+    where = str(saturation)
+    mask = mask | bit_flags(radiometry, (_OCCLUSION,), Flag.CLOUD_OR_SHADOW_OR_SNOW, where)
+    bits = [bit_flags(radiometry, (LANDSAT_BANDS.index(name),), Flag.SATURATED, where) for name in chosen]
     mask = mask | xr.concat(bits, dim="band")
     found: dict[str, Any] = {
         "sun_zenith": 90.0 - metadata.number("IMAGE_ATTRIBUTES", "SUN_ELEVATION"),

@@ -299,12 +299,12 @@ def one_date(
 ) -> xr.Dataset:
     """A cube of one date from reflectance and mask `(band, y, x)` on a grid."""
     dims = ("time", "band", "y", "x")
-    cube = assemble(
-        reflectance.expand_dims("time").transpose(*dims),
+    places = {"time": [time], "band": list(bands), **grid.coordinates()}
+    return assemble(
+        reflectance.expand_dims("time").transpose(*dims).assign_coords(places),
         mask.expand_dims("time").transpose(*dims),
         angles,
         crs=grid.crs,
         transform=grid.transform,
         attrs=attrs,
     )
-    return cube.assign_coords({"time": [time], "band": list(bands), **grid.coordinates()})

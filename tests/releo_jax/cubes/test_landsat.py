@@ -54,7 +54,7 @@ def test_bits_that_are_not_clear_are_a_parameter(tmp_path):
         assert plane[11, :12].tolist() == [2 * (bit == index) + 4 * (bit == 11) for bit in range(12)]
     clouds = open_landsat(path, cloudy_bits=(3,), bands=("B3",))
     assert clouds["mask"].values[0, 0, 10, :6].tolist() == [1, 0, 0, 4, 0, 0] and clouds.attrs["cloudy_bits"] == "3"
-    with pytest.raises(ReleoError, match=r"QA_PIXEL: expected bits from 0 to 15, got \[16\]"):
+    with pytest.raises(ReleoError, match=r"QA_PIXEL.TIF: expected bits from 0 to 15, got \[16\]"):
         open_landsat(path, cloudy_bits=(16,))
 
 

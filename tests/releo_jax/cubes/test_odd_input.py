@@ -14,8 +14,9 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 
 from releo_jax.cubes import open_cube, read_table, write_cube, write_scene
+from releo_jax.cubes.blocks import Window
 from releo_jax.cubes.convention import ANGLES, grid_of
-from releo_jax.cubes.streaming import frame_of
+from releo_jax.cubes.streaming import BlockWriter, Layer, frame_of
 from releo_jax.errors import ReleoError
 from tests.releo_jax.cubes.products import write_theia, write_tif
 
@@ -291,3 +292,42 @@ def test_rows_with_more_cells_than_the_header(cube, tmp_path):
     header, *rows = (tmp_path / "t.csv").read_text().splitlines()
     (tmp_path / "t.csv").write_text("\n".join([header, *(f"{row},9,9" for row in rows)]) + "\n")
     refused("cannot be read as csv", read_table, tmp_path / "t.csv")
+
+
+def test_a_map_without_crs_lies_for_gdal_where_its_coordinates_say(folder, tmp_path):
+    """GDAL turns a NetCDF file upside down whose coordinates do not say which axis they are."""
+    for path in folder.glob("*.tif"):
+        with rasterio.open(path) as file:
+            numbers, profile, coding = file.read(), file.profile, (file.scales, file.offsets)
+        with rasterio.open(path, "w", **(profile | {"crs": None})) as file:
+            file.write(numbers)
+            file.scales, file.offsets = coding
+    cube, output = open_cube(folder), tmp_path / "maps.nc"
+    values = cube["reflectance"].isel(band=0).values.ravel()
+    with BlockWriter(output, cube, {"value": Layer()}) as writer:
+        writer.write(Window(0, 0, 0, cube.sizes["y"], cube.sizes["x"]), {"value": values})
+    with rasterio.open(f"netcdf:{output}:value") as file:
+        assert file.crs is None and (file.transform.f, file.transform.e) == (cube["y"].values[0] + 5.0, -10.0)
+        np.testing.assert_array_equal(file.read(1).ravel(), values)
+
+
+def test_offsets_alone_make_no_reflectance_of_integers(folder):
+    for path in folder.glob("B*.tif"):
+        with rasterio.open(path, "r+") as file:
+            file.scales, file.offsets = (1.0,), (-0.1,)
+    refused("without a scale", open_cube, folder)
+
+
+def test_kilometres_that_call_themselves_metres_are_named(cube, tmp_path):
+    small = cube.drop_vars("spatial_ref").assign_coords(x=cube["x"] / 1e3, y=cube["y"] / 1e3).rio.write_crs(32632)
+    write_cube(small, tmp_path / "small.nc")
+    refused("the coordinates may be kilometres", open_cube, tmp_path / "small.nc")
+
+
+def test_tables_with_damaged_metadata_are_named(tmp_path, monkeypatch):
+    def fail(*_):
+        raise TypeError("data type 'float4t' not understood")
+
+    monkeypatch.setattr(pd, "read_parquet", fail)
+    (tmp_path / "pixels.parquet").write_bytes(b"PAR1")
+    refused("cannot be read as parquet", read_table, tmp_path / "pixels.parquet")
