@@ -158,7 +158,8 @@ def main(arguments: list[str] | None = None) -> None:
     found: dict[str, Any] = {"machine": machine(), "maps": [], "workers": []}
     if given.output is not None and given.output.exists():
         earlier = json.loads(given.output.read_text())
-        found = earlier if earlier["machine"] == found["machine"] else found
+        same = all(earlier["machine"].get(name) == value for name, value in found["machine"].items() if name != "load")
+        found = earlier if same else found
     variables = None if given.variables == ["all"] else given.variables
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
