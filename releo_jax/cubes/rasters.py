@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -76,23 +77,61 @@ class Raster:
     tags: dict[str, str]
 
 
+KEPT = 32
+"""Files that stay open between reads, so that GDAL keeps what it has unpacked of them: the bands of a date or two."""
+
 _JPEG_2000 = (b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")
 """What a file or a bare stream of JPEG 2000 begins with."""
+
+
+class _Idle:
+    """Open files that nobody reads at the moment, by what tells them apart; the last `KEPT` are kept.
+
+    A file is taken out while it is read, so that no two threads are in one.
+    """
+
+    def __init__(self) -> None:
+        self._files: list[tuple[tuple[Any, ...], Any]] = []
+        self._lock = threading.Lock()
+
+    def take(self, key: tuple[Any, ...]) -> Any | None:
+        """The file that was put back last under a key, None where there is none."""
+        with self._lock:
+            for place in range(len(self._files) - 1, -1, -1):
+                if self._files[place][0] == key:
+                    return self._files.pop(place)[1]
+        return None
+
+    def put(self, key: tuple[Any, ...], file: Any) -> None:
+        """Keeps a file, and closes the one that was not read for longest where there are too many."""
+        with self._lock:
+            self._files.append((key, file))
+            surplus = [self._files.pop(0)[1] for _ in range(len(self._files) - KEPT)]
+        for old in surplus:
+            old.close()
+
+
+_idle = _Idle()
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """An open raster file; failures to open or read become a `ReleoError` that names it."""
     try:
-        if not path.stat().st_size:
+        status = path.stat()
+        if not status.st_size:
             raise ReleoError(f"{path}: the file is empty; copy or download it again")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            # GDAL would take any content by itself: text in a .tif can name other files and servers (VRT, WMS).
-            with open(path, "rb") as content:
-                driver = "JP2OpenJPEG" if content.read(12).startswith(_JPEG_2000) else "GTiff"
-            with rasterio.open(path, driver=driver) as file:
-                yield file
+        # Neither a changed file nor one of a process that this one was forked from is taken again.
+        key = (os.getpid(), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        file = _idle.take(key)
+        if file is None:
+            file = _open(path)
+        try:
+            yield file
+        except BaseException:
+            file.close()
+            raise
+        _idle.put(key, file)
     except FileNotFoundError:
         raise ReleoError(f"{path}: no such file") from None
     except (RasterioError, OSError) as error:
@@ -101,6 +140,16 @@ def opened(path: Path) -> Iterator[Any]:
         raise ReleoError(
             f"{path}: cannot be read ({detail[:120]}); the file is truncated or damaged: copy or download it again"
         ) from error
+
+
+def _open(path: Path) -> Any:
+    """Opens a raster file as one of the two formats, by its first bytes."""
+    with open(path, "rb") as content:
+        # GDAL would take any content by itself: text in a .tif can name other files and servers (VRT, WMS).
+        driver = "JP2OpenJPEG" if content.read(12).startswith(_JPEG_2000) else "GTiff"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return rasterio.open(path, driver=driver)
 
 
 def inspect_bits(path: str | os.PathLike[str]) -> Raster:
