@@ -71,7 +71,8 @@ def _write_cogs(scene: xr.Dataset, folder: Path) -> None:
     for band in scene["band"].values:
         _write_cog(folder / f"{band}.tif", stored_numbers(scene.sel(band=band).isel(time=0), 1), grid, **coding)
     _write_cog(folder / "SCL.tif", scene["scl"].values[0], grid)
-    middle = {name: float(scene[name].isel(time=0)[SCENE // 2, SCENE // 2]) for name in ANGLES}
+    row, column = (scene.sizes[name] // 2 for name in ("y", "x"))
+    middle = {name: float(scene[name].isel(time=0)[row, column]) for name in ANGLES}
     time = str(scene["time"].values[0].astype("datetime64[s]"))
     (folder / "angles.json").write_text(json.dumps({**middle, "time": time, "sensor": scene.attrs["sensor"]}))
 
