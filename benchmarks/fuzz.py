@@ -108,7 +108,7 @@ def run_case(seed: int, case: int) -> Verdict:
     from benchmarks.fuzz_judge import Wrong, check_error, check_info, check_map, check_table, directions_told
     from benchmarks.fuzz_mutations import spoil
     from benchmarks.fuzz_reading import Refused
-    from releo_jax import maps
+    from releo_jax import methods
     from releo_jax.cli import main as releo
 
     rng = np.random.default_rng([seed, case])
@@ -142,16 +142,16 @@ def run_case(seed: int, case: int) -> Verdict:
         words = [*how, *flags, str(optical if kind == "Sentinel-1" else source)]
         command = " ".join([how[0], f"to {suffix}" if not info else "", *flags]).strip()
         before = _listing(folder)
-        load_method = maps.load_method
+        load_method = methods.load_method
         if kind == "Sentinel-1":
-            maps.load_method = lambda *args, **rest: RadarIndex()  # type: ignore[assignment,return-value]
+            methods.load_method = lambda *args, **rest: RadarIndex()  # type: ignore[assignment,return-value]
         try:
             with _heard() as said:
                 status = releo(words)
         except BaseException as error:
             return Verdict(case, kind, did, command, "finding", f"raised {type(error).__name__}: {error}"[:300])
         finally:
-            maps.load_method = load_method
+            methods.load_method = load_method
         errors = said["err"]
         told = errors.replace(temporary, "").strip()
         try:

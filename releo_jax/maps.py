@@ -12,7 +12,6 @@ memory does not grow with the image (`releo_jax.blockwise`).
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import time
 from collections import deque
@@ -26,47 +25,37 @@ import pandas as pd
 import xarray as xr
 from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
-from releo_jax.blockwise import (
-    AHEAD,
-    Runner,
-    Stream,
-    check_bands,
-    sample_block,
-    sensors_of,
-    with_bands,
-    worker,
-)
+from releo_jax import methods
+from releo_jax.blockwise import AHEAD, Runner, check_bands, with_bands, worker
 from releo_jax.cluster import ClusterStream, Planned, Recipe, cluster
 from releo_jax.configuration import configuration
 from releo_jax.cubes.block_store import BlockStore, stamps
 from releo_jax.cubes.blocks import Block, Window
-from releo_jax.cubes.convention import sensor_name, set_grid
-from releo_jax.cubes.opening import open_cube
-from releo_jax.cubes.radar import with_radar
-from releo_jax.cubes.radar_files import open_radar
+from releo_jax.cubes.convention import set_grid
 from releo_jax.cubes.streaming import BlockWriter, frame_of
 from releo_jax.cubes.tables import read_table, with_radar_columns
 from releo_jax.cubes.writing import write_table
 from releo_jax.errors import ReleoError
-from releo_jax.methods import DEFAULT_SENSOR, METHODS, RADAR_METHOD, adapted, assumed, load_method
+from releo_jax.methods import DEFAULT_SENSOR, RADAR_METHOD, adapted, assumed
+from releo_jax.planning import (
+    TABLES,
+    check_output,
+    check_temporal,
+    map_of_cube,
+    map_of_file,
+    method_for,
+    warn_missing,
+)
 from releo_jax.results import Progress, Report, check_request, output_keys, provenance
 from releo_jax.resuming import made, resumed
-from releo_jax.seasons import SeasonStream, step_of
+from releo_jax.seasons import step_of
 from releo_jax.surroundings import halo_of
 from releo_jax.systems import Retrieval
-from releo_jax.systems.temporal import TemporalRetrieval, load_temporal
+from releo_jax.systems.temporal import TemporalRetrieval
 from releo_jax.urls import url_of
 
 if TYPE_CHECKING:
     from distributed import Client
-
-TABLES = (".csv", ".parquet")
-IMAGES = (".nc", ".zarr", ".tif", ".tiff")
-
-ADAPTATION_PIXELS = 20_000
-"""Pixels of an image that a method is adapted to."""
-
-_log = logging.getLogger(__name__)
 
 
 def predict(
@@ -164,7 +153,7 @@ def _shared_out(
     client: Client | str | int | None,
 ) -> Iterator[Planned]:
     """The map of a cube, on workers where there are some."""
-    stream = _stream(cube, retrieval, temporal, *options)
+    stream = map_of_cube(cube, retrieval, temporal, *options)
     if client is None:
         yield stream
         return
@@ -175,7 +164,7 @@ def _shared_out(
 
 @contextlib.contextmanager
 def _of_cube(arguments: tuple[Any, ...]) -> Iterator[Planned]:
-    yield _stream(*arguments)
+    yield map_of_cube(*arguments)
 
 
 def _written(stream: Planned, output: str | os.PathLike[str], resume: Mapping[str, Any] | None) -> Report:
@@ -317,10 +306,10 @@ def invert_file(
     source, output = Path(source), Path(output)
     weights, radar = (None if path is None else Path(path) for path in (weights, radar))
     check_output(source, output, overwrite=overwrite)
-    method = _chosen(method, source, radar)
+    method = method_for(method, source, radar)
     if temporal is not None:
         step_of(temporal)
-        _check_temporal(source, method, {"--adapt": adapt, "--draws": draws is not None})
+        check_temporal(source, method, {"--adapt": adapt, "--draws": draws is not None})
     if adapt and workers is not None:
         raise ReleoError("--adapt does not go with --workers, each of which would train; leave one of them out")
     if source.suffix.lower() in TABLES:
@@ -334,8 +323,10 @@ def invert_file(
                 frame, block = read_table(source, **reading)
                 if method == RADAR_METHOD:
                     block = with_radar_columns(frame, block, unit=radar_unit, incidence=incidence, where=str(source))
-            retrieval = load_method(method, assumed(sensor, source), draws=draws, misfit=misfit, weights=weights)
-            _warn_missing(check_bands(block.bands, retrieval, str(source)), source)
+            retrieval = methods.load_method(
+                method, assumed(sensor, source), draws=draws, misfit=misfit, weights=weights
+            )
+            warn_missing(check_bands(block.bands, retrieval, str(source)), source)
             if adapt:
                 retrieval = adapted(retrieval, with_bands(block, retrieval.bands), seed)
             result = predict_table(
@@ -363,125 +354,10 @@ def invert_file(
     asked = {"input": source.name, "output": output.name} | options | names | reading
     attrs = {"configuration": configuration("invert", asked)}
     with contextlib.ExitStack() as stack:
-        stream: Planned = stack.enter_context(_planned(source, options, reading, attrs, progress))
+        stream: Planned = stack.enter_context(map_of_file(source, options, reading, attrs, progress))
         if workers is not None:
             told = {name: value.absolute() if isinstance(value, Path) else value for name, value in options.items()}
             place = source if url_of(source) is not None else source.absolute()
-            recipe = Recipe(_planned, {"source": place, "options": told, "reading": reading, "attrs": attrs})
+            recipe = Recipe(map_of_file, {"source": place, "options": told, "reading": reading, "attrs": attrs})
             stream = ClusterStream(stream, recipe, stack.enter_context(cluster(workers)))
         return _written(stream, output, request)
-
-
-@contextlib.contextmanager
-def _planned(
-    source: Path,
-    options: Mapping[str, Any],
-    reading: Mapping[str, Any],
-    attrs: Mapping[str, Any],
-    progress: Progress | None = None,
-) -> Iterator[Stream | SeasonStream]:
-    """The map of a file, as `invert_file` describes the options; the files are open inside the block."""
-    method, weights, radar, sensor = (options[name] for name in ("method", "weights", "radar", "sensor"))
-    how = (options["variables"], options["level"], options["block_size"], progress)
-    cube = open_cube(source, sensor=sensor, **reading).assign_attrs(attrs)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(contextlib.closing(cube))
-        if not sensors_of(cube):
-            cube = cube.assign_attrs(sensor=assumed(None, source))
-        for name in sensors_of(cube):
-            sensor_name(name, where=source)  # raises where no retrieval knows it
-        if radar is not None:
-            images = open_radar(
-                radar, unit=options["radar_unit"], quantity=options["radar_quantity"], incidence=options["incidence"]
-            )
-            cube = with_radar(cube, stack.enter_context(contextlib.closing(images)))
-        if options["temporal"] is not None:
-            season = load_temporal(weights)
-            _warn_missing(check_bands(tuple(cube["band"].values), season, str(source)), source)
-            yield _stream(cube, season, options["temporal"], *how)
-            return
-        of_method: Any = {"draws": options["draws"], "misfit": options["misfit"], "weights": weights}
-        retrievals = {name: load_method(method, name, **of_method) for name in sensors_of(cube)}
-        held = tuple(str(name) for name in cube["band"].values)
-        for name, retrieval in retrievals.items():
-            missing = check_bands(held, retrieval, str(source))
-            if options["adapt"]:
-                dates = [i for i, s in enumerate(_sensor_by_date(cube)) if s == name]
-                sample = sample_block(cube, retrieval.bands, ADAPTATION_PIXELS, seed=options["seed"], dates=dates)
-                retrievals[name] = adapted(retrieval, sample, options["seed"])
-        _warn_missing(missing, source)
-        yield _stream(cube, retrievals, None, *how)
-
-
-def _chosen(method: str | None, source: Path, radar: str | os.PathLike[str] | None) -> str:
-    """The method to use; raises where it and the radar do not go together."""
-    if method is None:
-        return METHODS[0] if radar is None else RADAR_METHOD
-    table = source.suffix.lower() in TABLES
-    if radar is not None and table:
-        raise ReleoError(f"{source}: a table holds its radar in the columns VV, VH and incidence; leave --radar out")
-    if radar is not None and method != RADAR_METHOD:
-        raise ReleoError(f"the method {method} does not take radar images; leave --radar out or choose {RADAR_METHOD}")
-    if radar is None and method == RADAR_METHOD and not table:
-        raise ReleoError(f"the method {method} needs radar images; give --radar FILE, or choose {METHODS[0]}")
-    return method
-
-
-def _stream(
-    cube: xr.Dataset,
-    retrieval: Retrieval | Mapping[str, Retrieval] | TemporalRetrieval,
-    temporal: str | int | None,
-    *options: Any,
-) -> Stream | SeasonStream:
-    if isinstance(retrieval, TemporalRetrieval) != (temporal is not None):
-        raise ReleoError(
-            "expected a temporal retrieval and temporal= together; take load_temporal(), or leave both out"
-        )
-    if isinstance(retrieval, TemporalRetrieval):
-        return SeasonStream(cube, retrieval, step_of(temporal or 0), *options)
-    return Stream(cube, retrieval, *options)
-
-
-def _check_temporal(source: Path, method: str, options: Mapping[str, bool]) -> None:
-    """Raises where a season is asked for and something else with it that it does not go with."""
-    if source.suffix.lower() in TABLES:
-        raise ReleoError(f"{source}: --temporal is for images of several dates, not for tables; leave it out")
-    if method != METHODS[0]:
-        raise ReleoError(f"the method {method} has no temporal form; leave --temporal out or choose {METHODS[0]}")
-    taken = [name for name, given in options.items() if given]
-    if taken:
-        raise ReleoError(f"--temporal does not go with {' and '.join(taken)}; leave one of them out")
-
-
-def check_output(source: Path, output: Path, *, overwrite: bool) -> None:
-    """Raises unless a result may be written under a name, before any work is done for it.
-
-    Raises:
-        ReleoError: the kind of file does not fit the input, its name is taken, or its folder is not there.
-    """
-    kinds, what = (TABLES, "table") if source.suffix.lower() in TABLES else (IMAGES, "image")
-    if output.suffix.lower() not in kinds:
-        raise ReleoError(
-            f"{output}: expected a name that ends in {', '.join(kinds)} for the result of the {what} {source}"
-        )
-    if url_of(source) is None and not source.exists():
-        raise ReleoError(f"{source}: no such file or folder")
-    if output.exists():
-        if source.exists() and output.samefile(source):
-            raise ReleoError(f"{output}: is the input itself; choose another name for the output")
-        if not overwrite:
-            raise ReleoError(f"{output}: exists already; choose another name, or give --overwrite (overwrite=True)")
-    if not output.parent.is_dir():
-        raise ReleoError(f"{output}: cannot write, there is no folder {output.parent}; create it")
-    if not os.access(output.parent, os.W_OK):
-        raise ReleoError(f"{output}: no permission to write here, nothing was written; choose another folder")
-
-
-def _sensor_by_date(cube: xr.Dataset) -> list[str]:
-    names = sensors_of(cube)
-    return [str(s) for s in cube["sensor"].values] if len(names) > 1 else list(names) * cube.sizes["time"]
-
-
-def _warn_missing(missing: Sequence[str], source: Path) -> None:
-    if missing:
-        _log.warning("%s: no %s; the retrieval does without", source, ", ".join(missing))

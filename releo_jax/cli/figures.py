@@ -14,7 +14,7 @@ from releo_jax.cli.scoring import truth_on_grid
 from releo_jax.cubes.atomic import replacing
 from releo_jax.cubes.opening import open_cube
 from releo_jax.errors import ReleoError
-from releo_jax.maps import TABLES
+from releo_jax.planning import TABLES
 from releo_jax.plots import plot_map, plot_scatter, plot_scene
 from releo_jax.results import open_result, result_variables
 from releo_jax.variables import VARIABLES

@@ -15,7 +15,8 @@ import typer
 
 from releo_jax.cli import PARTIAL
 from releo_jax.cli.screen import progress_bar, say
-from releo_jax.maps import TABLES, invert_file
+from releo_jax.maps import invert_file
+from releo_jax.planning import TABLES
 from releo_jax.results import Report
 
 

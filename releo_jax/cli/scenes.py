@@ -20,7 +20,7 @@ from releo_jax.cubes.scene import DEFAULT_BANDS, simulate_scene
 from releo_jax.cubes.scene_files import write_scene
 from releo_jax.cubes.tables import read_table
 from releo_jax.errors import ReleoError
-from releo_jax.maps import TABLES
+from releo_jax.planning import TABLES
 from releo_jax.results import open_result, result_variables
 
 

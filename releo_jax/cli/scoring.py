@@ -17,7 +17,7 @@ from releo_jax.cli.screen import aligned
 from releo_jax.cubes.atomic import replacing
 from releo_jax.cubes.scene_files import open_truth
 from releo_jax.errors import ReleoError
-from releo_jax.maps import TABLES
+from releo_jax.planning import TABLES
 from releo_jax.results import INPUT_MASKED, open_result, result_variables
 from releo_jax.variables import VARIABLES
 

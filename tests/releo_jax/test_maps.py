@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from releo_jax import blockwise, maps
+from releo_jax import blockwise, maps, methods
 from releo_jax.cubes.blocks import load_block
 from releo_jax.cubes.opening import open_cube
 from releo_jax.cubes.streaming import BlockWriter
@@ -134,9 +134,9 @@ def test_progress_counts_up_to_all_pixels():
 
 def test_each_date_meets_the_method_of_its_sensor():
     cube = make_cube(dates=2).assign_coords(sensor=("time", ["sentinel2b", "sentinel2a"]))
-    methods = {name: VegetationIndex() for name in ("sentinel2a", "sentinel2b")}
-    both = maps.predict(cube, methods)
-    assert all(len(method.calls) == 1 for method in methods.values())
+    retrievals = {name: VegetationIndex() for name in ("sentinel2a", "sentinel2b")}
+    both = maps.predict(cube, retrievals)
+    assert all(len(method.calls) == 1 for method in retrievals.values())
     np.testing.assert_allclose(both["leaf_area_index_mean"].values, _expected(cube), rtol=1e-5)
     with pytest.raises(ReleoError, match="no method for the sensor sentinel2b"):
         maps.predict(cube, {"sentinel2a": VegetationIndex()})
@@ -317,7 +317,7 @@ def test_a_table_with_results_is_refused(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_from_table_to_table(tmp_path, monkeypatch, caplog, suffix):
-    monkeypatch.setattr(maps, "load_method", lambda name, sensor, **options: VegetationIndex(name=name))
+    monkeypatch.setattr(methods, "load_method", lambda name, sensor, **options: VegetationIndex(name=name))
     _table().drop(columns="B02").to_csv(tmp_path / "in.csv", index=False)
     report = maps.invert_file(tmp_path / "in.csv", tmp_path / f"out.{suffix}", method="sl2p", variables=("fapar",))
     result = pd.read_csv(tmp_path / "out.csv") if suffix == "csv" else pd.read_parquet(tmp_path / "out.parquet")
@@ -334,7 +334,7 @@ def test_from_image_to_image(tmp_path, monkeypatch):
         loaded.append((name, sensor, options["draws"]))
         return VegetationIndex(name=name)
 
-    monkeypatch.setattr(maps, "load_method", load)
+    monkeypatch.setattr(methods, "load_method", load)
     write_cube(make_cube(sensor="sentinel2c"), tmp_path / "scene.nc")
     maps.invert_file(tmp_path / "scene.nc", tmp_path / "maps.tif", method="sl2p", draws=8)
     assert loaded == [("sl2p", "sentinel2c", 8)]
@@ -351,14 +351,14 @@ def test_adaptation_sees_usable_pixels_and_its_result_is_used(tmp_path, monkeypa
             assert seed == 5
             return VegetationIndex(name="adapted", variables=("fapar",))
 
-    monkeypatch.setattr(maps, "load_method", lambda name, sensor, **options: Adaptable())
+    monkeypatch.setattr(methods, "load_method", lambda name, sensor, **options: Adaptable())
     write_cube(make_cube(sensor="sentinel2a"), tmp_path / "scene.nc")
     maps.invert_file(tmp_path / "scene.nc", tmp_path / "maps.nc", adapt=True, seed=5)
     assert open_result(tmp_path / "maps.nc").attrs["method"] == "adapted"
 
 
 def test_what_a_method_cannot_do_is_said(monkeypatch, tmp_path):
-    monkeypatch.setattr(maps, "load_method", lambda name, sensor, **options: VegetationIndex())
+    monkeypatch.setattr(methods, "load_method", lambda name, sensor, **options: VegetationIndex())
     write_cube(make_cube(sensor="sentinel2a"), tmp_path / "scene.nc")
     with pytest.raises(ReleoError, match="leave --adapt out"):
         maps.invert_file(tmp_path / "scene.nc", tmp_path / "maps.nc", adapt=True)
@@ -366,7 +366,7 @@ def test_what_a_method_cannot_do_is_said(monkeypatch, tmp_path):
 
 def test_an_unknown_method_is_named():
     with pytest.raises(ReleoError, match="unknown method 'lut'; expected prosail-vae or sl2p"):
-        maps.load_method("lut", "sentinel2a")
+        methods.load_method("lut", "sentinel2a")
 
 
 def test_outputs_are_checked_before_any_work(tmp_path):

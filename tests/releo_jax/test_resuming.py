@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from releo_jax import maps
+from releo_jax import maps, methods
 from releo_jax.cubes.block_store import BlockStore, stamps
 from releo_jax.cubes.blocks import Window
 from releo_jax.cubes.opening import open_cube
@@ -167,7 +167,7 @@ def test_files_resume_with_their_options(tmp_path, monkeypatch):
         made.append(_Stopped(4, _interrupt) if not made else VegetationIndex())
         return made[-1]
 
-    monkeypatch.setattr(maps, "load_method", method)
+    monkeypatch.setattr(methods, "load_method", method)
     write_cube(make_cube(40, 40), tmp_path / "scene.nc")
     options = {"variables": ("lai",), "block_size": 16, "resume": True}
     with pytest.raises(KeyboardInterrupt):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from releo_jax import maps
+from releo_jax import maps, methods
 from releo_jax.cli import main
 from releo_jax.cubes import open_radar, open_sentinel1, rasters, with_radar, write_cube
 from releo_jax.cubes.blocks import Window, load_block
@@ -129,7 +129,7 @@ def test_opening_looks_at_a_few_pixels_only(tmp_path, monkeypatch):
 
 
 def test_maps_from_the_command_line(folder, cube, tmp_path, monkeypatch):
-    monkeypatch.setattr(maps, "load_method", lambda *args, **options: RadarIndex())
+    monkeypatch.setattr(methods, "load_method", lambda *args, **options: RadarIndex())
     write_cube(cube, tmp_path / "scene.nc")
     command = ["invert", str(tmp_path / "scene.nc"), "--radar", str(folder), "-o", str(tmp_path / "maps.nc"), "--quiet"]
     assert main(command) != 0, "the unit is not in the names"

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from releo_jax import maps
+from releo_jax import maps, methods
 from releo_jax.cli import main
 from releo_jax.cubes import (
     join_dates,
@@ -89,7 +89,9 @@ def test_products_of_both_makers_and_files_round_trip(cube, season, tmp_path):
 
 def test_every_date_is_retrieved_with_its_own_satellite(season, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(maps, "load_method", lambda name, sensor, **options: asked.append(sensor) or VegetationIndex())
+    monkeypatch.setattr(
+        methods, "load_method", lambda name, sensor, **options: asked.append(sensor) or VegetationIndex()
+    )
     assert main(["invert", str(season), "-o", str(tmp_path / "maps.nc"), "--variables", "lai", "--quiet"]) == 0
     assert sorted(asked) == ["sentinel2a", "sentinel2b"]
     with maps.xr.open_dataset(tmp_path / "maps.nc") as result:

@@ -15,7 +15,7 @@ import pytest
 import rasterio
 import xarray as xr
 
-from releo_jax import maps
+from releo_jax import maps, methods
 from releo_jax.cli import main
 from releo_jax.cubes import Flag, load_block, open_cube, open_sentinel2, open_stac
 from releo_jax.cubes.blocks import Window
@@ -211,7 +211,7 @@ def test_maps_of_an_item_at_a_url(scene, product, server, tmp_path, monkeypatch,
     for asset in item["assets"].values():
         asset["href"] = asset["href"].replace(str(scene), server)
     catalogues.save(item, scene / "remote.json")
-    monkeypatch.setattr(maps, "load_method", lambda *arguments, **options: VegetationIndex())
+    monkeypatch.setattr(methods, "load_method", lambda *arguments, **options: VegetationIndex())
     assert main(["invert", f"{server}/remote.json", "-o", str(tmp_path / "maps.nc"), "--resume", "--quiet"]) == 0
     expected = maps.predict(product, VegetationIndex())["leaf_area_index_mean"]
     with xr.open_dataset(tmp_path / "maps.nc") as found:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from releo_jax import maps
+from releo_jax import maps, methods
 from releo_jax.cli import main
 from releo_jax.cubes import open_cube, open_sentinel2, open_theia, write_cube
 from releo_jax.cubes.checks import check_cube
@@ -140,7 +140,7 @@ def test_angles_come_from_the_grids_of_all_detectors(folder):
 
 
 def test_maps_of_a_product_and_what_it_is(folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(maps, "load_method", lambda *args, **options: VegetationIndex())
+    monkeypatch.setattr(methods, "load_method", lambda *args, **options: VegetationIndex())
     assert main(["invert", str(folder), "-o", str(tmp_path / "maps.nc"), "--variables", "lai", "--quiet"]) == 0
     assert main(["info", str(folder)]) == 0
     said = capsys.readouterr().out
