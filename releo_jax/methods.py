@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ def load_method(
 ) -> Retrieval:
     """A retrieval by its name.
 
+    Those with shipped weights are made once: a second image does not wait for programs to compile again.
+
     Args:
         name: one of `METHODS`.
         sensor: `sentinel2a`, `sentinel2b` or `sentinel2c`.
@@ -41,21 +44,32 @@ def load_method(
     Raises:
         ReleoError: the method is not known, has no posterior to draw from, or no misfit.
     """
+    if weights is not None:
+        return _load(name, sensor_name(sensor), draws, misfit, weights)
+    return _shipped(name, sensor_name(sensor), draws, misfit)
+
+
+@functools.lru_cache(maxsize=8)
+def _shipped(name: str, sensor: str, draws: int | None, misfit: bool) -> Retrieval:
+    return _load(name, sensor, draws, misfit, None)
+
+
+def _load(name: str, sensor: str, draws: int | None, misfit: bool, weights: Path | None) -> Retrieval:
     retrieval: Retrieval
     if name == "sl2p":
         from releo_jax.systems.sl2p import sl2p_retrieval
 
         if weights is not None:
             raise ReleoError("the method sl2p has no weights to train; leave --weights out")
-        retrieval = sl2p_retrieval(sensor_name(sensor))
+        retrieval = sl2p_retrieval(sensor)
     elif name == RADAR_METHOD:
         from releo_jax.systems.optical_radar_retrieval import load_optical_radar
 
-        retrieval = load_optical_radar(sensor_name(sensor), weights)
+        retrieval = load_optical_radar(sensor, weights)
     elif name == "prosail-vae":
         from releo_jax.systems.prosail_vae import load_retrieval
 
-        retrieval = load_retrieval(sensor_name(sensor), weights)
+        retrieval = load_retrieval(sensor, weights)
     else:
         raise ReleoError(f"unknown method {name!r}; expected {' or '.join(METHODS)}")
     if draws is not None:

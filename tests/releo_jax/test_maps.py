@@ -364,6 +364,13 @@ def test_what_a_method_cannot_do_is_said(monkeypatch, tmp_path):
         maps.invert_file(tmp_path / "scene.nc", tmp_path / "maps.nc", adapt=True)
 
 
+def test_shipped_methods_are_made_once():
+    """So that their programs compile once for all images."""
+    found = methods.load_method("sl2p", "sentinel2a")
+    assert methods.load_method("sl2p", "S2A") is found
+    assert methods.load_method("sl2p", "sentinel2b") is not found
+
+
 def test_an_unknown_method_is_named():
     with pytest.raises(ReleoError, match="unknown method 'lut'; expected prosail-vae or sl2p"):
         methods.load_method("lut", "sentinel2a")
