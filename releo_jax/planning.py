@@ -13,6 +13,7 @@ import xarray as xr
 
 from releo_jax import methods
 from releo_jax.blockwise import Stream, check_bands, sample_block, sensors_of
+from releo_jax.cubes import rasters
 from releo_jax.cubes.convention import sensor_name
 from releo_jax.cubes.opening import open_cube
 from releo_jax.cubes.radar import with_radar
@@ -116,6 +117,7 @@ def map_of_file(
     how = (options["variables"], options["level"], options["block_size"], progress)
     cube = open_cube(source, sensor=sensor, **reading).assign_attrs(attrs)
     with contextlib.ExitStack() as stack:
+        stack.callback(rasters.release)
         stack.enter_context(contextlib.closing(cube))
         if not sensors_of(cube):
             cube = cube.assign_attrs(sensor=assumed(None, source))

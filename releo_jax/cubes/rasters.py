@@ -110,8 +110,20 @@ class _Idle:
         for old in surplus:
             old.close()
 
+    def close(self) -> None:
+        """Closes all of them."""
+        with self._lock:
+            files, self._files = self._files, []
+        for _, file in files:
+            file.close()
+
 
 _idle = _Idle()
+
+
+def release() -> None:
+    """Closes the files that are kept open; those that are read again are opened again."""
+    _idle.close()
 
 
 @contextmanager

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import rasterio
 
+from releo_jax import maps, methods
 from releo_jax.cubes import rasters
+from tests.releo_jax.cubes.products import write_theia
+from tests.releo_jax.doubles import VegetationIndex
 
 SIDE = 64
 
@@ -19,8 +22,7 @@ def idle(monkeypatch):
     kept = rasters._Idle()
     monkeypatch.setattr(rasters, "_idle", kept)
     yield kept
-    while kept._files:
-        kept._files.pop()[1].close()
+    kept.close()
 
 
 @pytest.fixture
@@ -93,3 +95,10 @@ class TestOpen:
             np.testing.assert_array_equal(row, number % 4 + np.arange(SIDE))
         files = [file for _, file in idle._files]
         assert len({id(file) for file in files}) == len(files) == len(openings) < 100
+
+    def test_a_map_leaves_no_file_open(self, tmp_path, monkeypatch, openings, idle):
+        folder = write_theia(tmp_path)
+        monkeypatch.setattr(methods, "load_method", lambda *args, **options: VegetationIndex())
+        maps.invert_file(folder, tmp_path / "maps.nc")
+        assert openings and all(file.closed for file in openings)
+        assert not idle._files
