@@ -30,6 +30,7 @@ from typing import Any
 from benchmarks.maps_images import NAMES, image
 from releo_jax.benchmarking.machine import machine
 from releo_jax.blockwise import Runner
+from releo_jax.cluster import cluster
 from releo_jax.cubes import open_cube
 from releo_jax.cubes.blocks import blocks, load_block
 from releo_jax.cubes.streaming import BlockWriter
@@ -122,18 +123,17 @@ def row(folder: Path, size: int, kind: str, suffix: str, variables: Sequence[str
 
 def shared(folder: Path, size: int, kind: str, suffix: str, variables: Sequence[str] | None) -> dict[str, Any]:
     """Seconds of one worker and of two, each held to a core of its own."""
-    from distributed import Client, LocalCluster
-
     source, output = image(folder, size, kind), folder / f"map.{suffix}"
     cores = sorted(os.sched_getaffinity(0))[:2]
     took = {}
     for number in (1, 2):
-        local = LocalCluster(n_workers=number, threads_per_worker=1, dashboard_address=None, memory_limit=None)
-        with local, Client(local) as client:
+        with cluster(number) as client:
             for core, worker in zip(cores, client.scheduler_info(n_workers=-1)["workers"], strict=False):
                 client.run(os.sched_setaffinity, 0, [core], workers=[worker])
             address = ("--workers", client.scheduler.address)
-            start = together(image(folder, SMALL, kind), output, variables, *address)[0]
+            small = image(folder, 4 * SMALL, kind), output, variables, "--block-size", str(SMALL), *address
+            together(*small)  # all workers compile
+            start = together(*small)[0]
             took[number] = together(source, output, variables, *address)[0] - start
     return {
         "input": kind,
