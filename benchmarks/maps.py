@@ -130,11 +130,11 @@ def shared(folder: Path, size: int, kind: str, suffix: str, variables: Sequence[
         with cluster(number) as client:
             for core, worker in zip(cores, client.scheduler_info(n_workers=-1)["workers"], strict=False):
                 client.run(os.sched_setaffinity, 0, [core], workers=[worker])
-            address = ("--workers", client.scheduler.address)
-            small = image(folder, 4 * SMALL, kind), output, variables, "--block-size", str(SMALL), *address
-            together(*small)  # all workers compile
-            start = together(*small)[0]
-            took[number] = together(source, output, variables, *address)[0] - start
+            there = ("--workers", str(client.scheduler_info()["address"]))
+            small, parts = image(folder, 4 * SMALL, kind), ("--block-size", str(SMALL), *there)
+            together(small, output, variables, *parts)  # all workers compile
+            start = together(small, output, variables, *parts)[0]
+            took[number] = together(source, output, variables, *there)[0] - start
     return {
         "input": kind,
         "output": suffix,
