@@ -114,8 +114,9 @@ class _Idle:
         """Closes all of them."""
         with self._lock:
             files, self._files = self._files, []
-        for _, file in files:
-            file.close()
+        with rasterio.Env():
+            for _, file in files:
+                file.close()
 
 
 _idle = _Idle()
@@ -135,15 +136,16 @@ def opened(path: Path) -> Iterator[Any]:
             raise ReleoError(f"{path}: the file is empty; copy or download it again")
         # Neither a changed file nor one of a process that this one was forked from is taken again.
         key = (os.getpid(), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        file = _idle.take(key)
-        if file is None:
-            file = _open(path)
-        try:
-            yield file
-        except BaseException:
-            file.close()
-            raise
-        _idle.put(key, file)
+        with rasterio.Env():  # what GDAL has to say goes to the log, not to the screen
+            file = _idle.take(key)
+            if file is None:
+                file = _open(path)
+            try:
+                yield file
+            except BaseException:
+                file.close()
+                raise
+            _idle.put(key, file)
     except FileNotFoundError:
         raise ReleoError(f"{path}: no such file") from None
     except (RasterioError, OSError) as error:

@@ -10,7 +10,8 @@ import rasterio
 
 from releo_jax import maps, methods
 from releo_jax.cubes import rasters
-from tests.releo_jax.cubes.products import write_theia
+from releo_jax.errors import ReleoError
+from tests.releo_jax.cubes.products import write_theia, write_tif
 from tests.releo_jax.doubles import VegetationIndex
 
 SIDE = 64
@@ -86,6 +87,14 @@ class TestOpen:
             raise RuntimeError("by the caller")
         assert not idle._files
         assert openings[0].closed
+
+    def test_gdal_does_not_talk_to_the_screen(self, tmp_path, capfd):
+        path = tmp_path / "a.tif"
+        write_tif(path, np.zeros((36, 48), np.int16), 10)
+        os.truncate(path, path.stat().st_size // 2)
+        with pytest.raises(ReleoError, match="truncated or damaged"):
+            first_row(path)
+        assert capfd.readouterr() == ("", "")
 
     def test_threads_share_files_and_never_at_once(self, tmp_path, openings, idle):
         paths = [write(tmp_path / f"{number}.tif", number) for number in range(4)]
