@@ -9,7 +9,8 @@ each alone; computing on at most twelve blocks of it, in memory; all three befor
 machines drift. Together is the command in a process of its own, less what it takes on an image of 64 x 64 pixels
 (imports, compilation). Memory is the most that the process had in use.
 
-With `--workers`, blocks go to one and to two processes, each held to one core, which have their programs compiled.
+With `--workers`, blocks go to one and to two processes, each held to one core, which have their programs compiled; what
+an image of 256 x 256 pixels takes is left out.
 Figures are added to those in the file of `--output` that were taken on the same machine.
 """
 

@@ -90,7 +90,7 @@ def map_of_cube(
     temporal: str | int | None,
     *options: Any,
 ) -> Stream | SeasonStream:
-    """The map of a cube; options as `Stream` takes them.
+    """The map of a cube `(time, band, y, x)`, every date by itself or a season; options as `Stream` takes them.
 
     Raises:
         ReleoError: a temporal retrieval without a step in time, or the reverse; or as `Stream`.
