@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.time_images import LINES, METHODS, Settings, by_lines, compare, epoch, main, scores, table, trained
+from benchmarks.time_images import LINES, METHODS, Settings, by_lines, compare, main, scores, table
 from benchmarks.time_images_data import NOISE, SIDE, Videos, ball, digits, turned
+from releo_jax.systems.gp_vae import gp_vae
 
 
 @pytest.fixture(scope="module")
@@ -123,12 +124,18 @@ def test_the_process_tells_hidden_frames_better_than_frames_on_their_own(optimis
     assert "epoch" not in found["state space"]
 
 
-@pytest.mark.long
-def test_methods_of_the_third_power_take_longer_for_longer_videos(optimised):
-    short = ball(8, 100)
-    vae = trained(METHODS["exact"], short, Settings(steps=1), 0)
-    # Eight times as long, as many frames: 9 to 12 times the seconds on an idle machine.
-    assert epoch(vae, ball(1, 800)) > 2.0 * epoch(vae, short)
+@pytest.mark.parametrize(("name", "squares"), [("exact", True), ("state space", False), ("nearest frames", False)])
+def test_methods_of_the_third_power_hold_matrices_of_all_frames(balls, name, squares):
+    vae = gp_vae(
+        {"s2": balls.series()}, latents=2, scales=(4.0, 40.0), process=METHODS[name].process(200.0), width=8, seed=0
+    )
+
+    def bound(parameters):
+        return vae.elbo({"s2": balls.series()}, key=jax.random.key(0), parameters=parameters).mean()
+
+    program = jax.jit(jax.grad(bound)).lower(vae.parameters).as_text()
+    assert "x140x" in program and ("x140x140x" in program) == squares  # of 200 frames, 140 are seen
+    assert METHODS[name].cubic == squares
 
 
 @pytest.mark.long
