@@ -13,6 +13,7 @@ and asks for them (`GPVAE.fit`), from principal components on.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from flax import nnx
 from jax import Array
 from jax.typing import ArrayLike
 
-from releo_jax.gp import Law, Markov, Matern12, Matern32, Process, Sites, banded, mean_field
+from releo_jax.gp import Law, Marginals, Markov, Matern12, Matern32, Process, Sites, banded, mean_field
 from releo_jax.observations import Observations, Series, check_observations
 from releo_jax.systems.gp_vae_network import PARTS, GPNetwork
 from releo_jax.training.loop import Loop, adam, train
@@ -73,6 +74,7 @@ class Prediction(NamedTuple):
     draws: Array
     noise: Array
 
+    @jax.jit
     def log_density(self, values: Array) -> Array:
         """Log density of measurements `(pixel, date, band)`, each band of each date on its own."""
         each = -0.5 * (((values - self.draws) / self.noise) ** 2 + jnp.log(2.0 * jnp.pi * self.noise**2))
@@ -108,10 +110,28 @@ class GPPosterior:
         if days is not None and days.ndim == 2:
             days = days[:, None]
         marginals = self.latents.at(days)
-        standard = jax.random.normal(key, (draws, *marginals.mean.shape), marginals.mean.dtype)
-        latents = marginals.mean + jnp.sqrt(jnp.maximum(marginals.variance, 0.0)) * standard
-        bands, noise = self.network.decode(jnp.moveaxis(latents, 2, -1))
-        return Prediction(bands.mean(0), jnp.sqrt(bands.var(0) + (noise**2).mean(0)), bands, noise)
+        return _mixed(*self.network.decode(_drawn(marginals, key, draws)))
+
+
+@functools.partial(jax.jit, static_argnames="draws")
+def _drawn(marginals: Marginals, key: Array, draws: int) -> Array:
+    """Latents of each date on its own, `(draw, pixel, date, latent)`."""
+    standard = jax.random.normal(key, (draws, *marginals.mean.shape), marginals.mean.dtype)
+    latents = marginals.mean + jnp.sqrt(jnp.maximum(marginals.variance, 0.0)) * standard
+    return jnp.moveaxis(latents, 2, -1)
+
+
+@jax.jit
+def _mixed(bands: Array, noise: Array) -> Prediction:
+    return Prediction(bands.mean(0), jnp.sqrt(bands.var(0) + (noise**2).mean(0)), bands, noise)
+
+
+@jax.jit
+def _fit(record: Series, predicted: Prediction) -> Array:
+    """Expectation of the log density of each pixel's usable bands, each on its own."""
+    each = -0.5 * (((record.values - predicted.draws) / predicted.noise) ** 2)
+    each = each - 0.5 * jnp.log(2.0 * jnp.pi * predicted.noise**2)
+    return jnp.where(record.mask, each, 0.0).sum((-1, -2)).mean(0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -159,10 +179,7 @@ class GPVAE:
         network, record = self.network(parameters), self._series(data)
         posterior = self._law(network, record)
         predicted = GPPosterior(network, posterior).predict(key=key, draws=draws)
-        each = -0.5 * (((record.values - predicted.draws) / predicted.noise) ** 2)
-        each = each - 0.5 * jnp.log(2.0 * jnp.pi * predicted.noise**2)
-        fit = jnp.where(record.mask, each, 0.0).sum((-1, -2)).mean(0)
-        return fit - posterior.kl().sum(-1)
+        return _fit(record, predicted) - posterior.kl().sum(-1)
 
     def fit(
         self,

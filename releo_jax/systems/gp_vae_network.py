@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -117,6 +118,13 @@ class GPNetwork(nnx.Module):
     def encode(self, record: Series) -> list[Array]:
         """What each date tells of each latent: a value, a variance and, where the guide has three parts, a coupling
         without bounds, `(pixel, latent, date)` each."""
+        return _encode(*nnx.split(self), record)
+
+    def decode(self, latents: Array) -> tuple[Array, Array]:
+        """Bands of latents `(..., latent)` and the deviation of their noise, `(..., band)` each."""
+        return _decode(*nnx.split(self), latents)
+
+    def _encode(self, record: Series) -> list[Array]:
         bands = jnp.where(record.mask, (record.values - self.mean[...]) / self.deviation[...], 0.0)
         inputs = jnp.concatenate([bands, record.mask.astype(bands.dtype)], -1)
         if self.around:
@@ -124,11 +132,22 @@ class GPNetwork(nnx.Module):
         value, certainty, *coupling = jnp.split(jnp.moveaxis(self.encoder(inputs), -1, 1), self.parts, 1)
         return [value, _FLOOR + jax.nn.softplus(certainty), *coupling]
 
-    def decode(self, latents: Array) -> tuple[Array, Array]:
-        """Bands of latents `(..., latent)` and the deviation of their noise, `(..., band)` each."""
+    def _decode(self, latents: Array) -> tuple[Array, Array]:
         bands, noise = jnp.split(self.decoder(latents), 2, -1)
         deviation = self.deviation[...]
         return self.mean[...] + deviation * bands, deviation * (_LEAST + jax.nn.softplus(noise))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(graph: nnx.GraphDef, state: nnx.State, record: Series) -> list[Array]:
+    network: GPNetwork = nnx.merge(graph, state)
+    return network._encode(record)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _decode(graph: nnx.GraphDef, state: nnx.State, latents: Array) -> tuple[Array, Array]:
+    network: GPNetwork = nnx.merge(graph, state)
+    return network._decode(latents)
 
 
 def _before_softplus(x: Any) -> Any:
