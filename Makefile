@@ -17,7 +17,7 @@ PYTEST ?=
 export JAX_PLATFORMS ?= cpu
 export MPLBACKEND ?= Agg
 
-.PHONY: help demo test long lint types audit docs examples wheel clean
+.PHONY: help demo test long thorough lint types audit docs examples wheel clean
 
 help:  ## Lists the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -43,10 +43,13 @@ demo: $(VENV)/.stamp-run  ## Simulates a scene, inverts it, draws and scores the
 
 # In their order, the file that takes longest is not the last one.
 test: $(VENV)/.stamp-test  ## Runs the test suite (PYTEST="-k leaf" narrows it)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10 -m "not long" $(PYTEST)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10 -m "not long and not thorough" $(PYTEST)
 
-long: $(VENV)/.stamp-test  ## Runs the tests that take long: trainings, many pixels, long chains
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 10 -m long $(PYTEST)
+long: $(VENV)/.stamp-test  ## Runs the tests that take long: processes, kills, whole images, small trainings
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 10 -m "long and not thorough" $(PYTEST)
+
+thorough: $(VENV)/.stamp-test  ## Runs those that take longest: whole trainings, long chains, calibration on many pixels
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 10 -m thorough $(PYTEST)
 
 lint: $(VENV)/.stamp-dev  ## Checks style and formatting
 	$(BIN)/ruff check .

@@ -52,7 +52,7 @@ def test_every_set_is_scored_on_its_own_rows_and_product():
     ]
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 @pytest.mark.realdata
 def test_methods_on_real_rows(data_dir, tmp_path):
     """One call for all sets and one for two of them; the figures stand in one file."""

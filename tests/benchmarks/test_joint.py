@@ -79,7 +79,7 @@ def test_groups_are_drawn_anew_whole():
     assert estimate == pytest.approx(rmse(truth, alone) / rmse(truth, both) - 1.0)
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 def test_both_sensors_know_more_than_either_on_fields_of_many_scenes(tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.joint.DRAWS", 100)
     retrieval = load_optical_radar("sentinel2a")

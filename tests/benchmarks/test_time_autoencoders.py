@@ -81,7 +81,7 @@ def test_the_smoother_keeps_lines_as_they_are():
     np.testing.assert_allclose(told.mean[there], line.values[there], atol=1e-6)
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 def test_processes_beat_lines_and_the_smoother_on_seasons(optimised):
     case = _seasons(60)
     told = gaussian_processes(case, DEFAULT, 0)
@@ -94,7 +94,7 @@ def test_processes_beat_lines_and_the_smoother_on_seasons(optimised):
     np.testing.assert_array_equal(changed.mean, told.mean)
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 def test_autoencoders_beat_lines_on_seasons(optimised):
     settings = Settings(steps=300, latents=2, width=32)
     names = ("straight lines", "GP-VAE", "GP-VAE, banded guide")

@@ -47,7 +47,7 @@ def test_the_series_tell_the_classes():
     assert wrong["accuracy"] == pytest.approx((labels[test] == 5).mean(), abs=0.1)
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 def test_latents_tell_the_classes(optimised):
     pytest.importorskip("sklearn")
     found = compare("state space", _seasons(), settings=Settings(steps=200, latents=2, width=32))

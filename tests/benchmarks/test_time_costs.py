@@ -14,7 +14,7 @@ def test_the_state_space_agrees_with_the_exact_process(kernel, optimised):
         assert difference < (1e-6 if name.startswith("float32") else 1e-12), name
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 def test_costs_in_small(capsys, optimised):
     found = costs(rounds=2, pixels=128, few=8, lengths=(146,))
     assert {(row["process"], row["dates"]) for row in found["costs"]} >= {

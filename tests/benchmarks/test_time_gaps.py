@@ -67,7 +67,7 @@ def test_scores_by_hand():
     assert table({"one": found}).count("\n") == 2
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 def test_gaussian_process_beats_straight_lines_and_covers():
     """Three patches, for errors of a whole date are few: 15 dates."""
     records = [

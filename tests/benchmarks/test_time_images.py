@@ -112,7 +112,7 @@ def test_lines_between_latents_are_exact_where_they_move_so():
     assert -density.mean() == pytest.approx(np.log(0.1) + 1.419, abs=0.15)
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 def test_the_process_tells_hidden_frames_better_than_frames_on_their_own(optimised):
     videos = ball(40, 100)
     settings = Settings(steps=300, batch=4)
@@ -138,7 +138,7 @@ def test_methods_of_the_third_power_hold_matrices_of_all_frames(balls, name, squ
     assert METHODS[name].cubic == squares
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 def test_the_command_writes_what_it_finds(tmp_path, optimised):
     output = tmp_path / "images.json"
     main(["--short", "--videos", "ball", "--methods", "6", "--output", str(output)])

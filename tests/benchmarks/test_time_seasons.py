@@ -58,7 +58,7 @@ def test_ranks_outside_the_bands_are_told():
     assert shown.count("**") == 2 and f"({1.0:.0%})" in shown and LEVEL == 0.9
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 def test_calibration_in_small(tmp_path, optimised):
     output = tmp_path / "o.json"
     output.write_text('{"comparison": {"scores": {}, "agreement": {}}}')

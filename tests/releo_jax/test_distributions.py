@@ -86,7 +86,7 @@ def _all(name, loc, scale, other):
     "name",
     [
         *("quantile", "density", "mean", "variance"),
-        *(pytest.param(name, marks=pytest.mark.long) for name in ("entropy", "divergence")),
+        *(pytest.param(name, marks=pytest.mark.thorough) for name in ("entropy", "divergence")),
     ],
 )
 def test_single_precision_is_as_good_as_double(name):

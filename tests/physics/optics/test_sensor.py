@@ -157,7 +157,7 @@ def fresh_spectra():
     return value_and_jacobian, *value_and_jacobian()
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["sentinel2a", "sentinel2c"])
 def test_quadratures_keep_their_tolerance_on_fresh_spectra(name):
     value_and_jacobian, spectra, spectral_slopes = fresh_spectra()

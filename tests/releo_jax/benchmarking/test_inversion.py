@@ -210,7 +210,7 @@ def test_a_row_and_a_report_of_a_trained_guide(weighing):
     assert plot_c2st(report, "weighing").axes and plot_calibration(report, "weighing").axes
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 @pytest.mark.usefixtures("optimised")
 def test_a_row_of_the_double_logistic():
     row = measure("double_logistic", "full_covariance", "tiny", pixels=300)

@@ -26,8 +26,8 @@ KERNELS: dict[str, Kernel] = {
 }
 
 
-SEVERAL = pytest.param("coregionalised", marks=pytest.mark.long)
-SEASONS = pytest.param("quasi-periodic", marks=pytest.mark.long)
+SEVERAL = pytest.param("coregionalised", marks=pytest.mark.thorough)
+SEASONS = pytest.param("quasi-periodic", marks=pytest.mark.thorough)
 """Kernels whose programs take long to compile."""
 
 

@@ -102,7 +102,7 @@ def test_slopes_are_finite_at_the_ends_of_the_interval():
         assert np.isfinite(slope).all()
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 def test_is_a_law_of_a_model_for_every_pixel():
     time = np.tile(DAYS[:4], (2, 1)).astype(np.float32)
 

@@ -147,7 +147,7 @@ def test_doubly_reparameterised_slope_is_that_of_the_bound(bounded, key):
 
 
 @pytest.mark.parametrize(
-    "family", [pytest.param(name, marks=[pytest.mark.long] * (name == "flow")) for name in sorted(FAMILIES)]
+    "family", [pytest.param(name, marks=[pytest.mark.thorough] * (name == "flow")) for name in sorted(FAMILIES)]
 )
 def test_files_give_back_every_family_and_posteriors_answer_everything(family, bounded, intervals, key, tmp_path):
     toy = intervals if family == "truncated_normal" else bounded
@@ -211,7 +211,7 @@ def _exact(truth, data):
 
 
 # The exact posterior gains 0.507 nats on the best normal law. Flows end 0.492 to 0.503 above it, as their seed falls.
-@pytest.mark.long
+@pytest.mark.thorough
 @pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize(("family", "gain"), [("mixture", 0.5), ("flow", 0.49)])
 def test_mixtures_and_flows_reach_an_exact_posterior_with_two_modes(family, gain, key):

@@ -43,7 +43,7 @@ ENGINES = {
     "smc": functools.partial(fit_smc, particles=512, moves=5, reference=40),
 }
 # Chains compile long: other engines are enough for the short suite.
-NAMES = [pytest.param(name, marks=[pytest.mark.long] * (name == "nuts")) for name in ENGINES]
+NAMES = [pytest.param(name, marks=[pytest.mark.thorough] * (name == "nuts")) for name in ENGINES]
 # Error of the mean, in deviations, and of the deviation, relative: exact but for float32 and for the number of draws.
 TOLERANCE = {"map": (1e-3, None), "laplace": (1e-3, 1e-3), "svi": (0.01, 0.01)}
 SAMPLED = (0.25, 0.25)
@@ -186,7 +186,7 @@ def test_a_mode_that_is_none_keeps_a_finite_law_and_is_marked(linear, scene):
 
 
 @pytest.mark.usefixtures("optimised")
-@pytest.mark.parametrize("name", ["laplace", "svi", "lut", pytest.param("smc", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", ["laplace", "svi", "lut", pytest.param("smc", marks=pytest.mark.thorough)])
 def test_neither_key_nor_memory_nor_neighbours_change_what_is_found(name, linear, scene):
     """The same key gives the same numbers, in chunks of any size, and a broken pixel does not touch the others."""
     engine = functools.partial(ENGINES[name], linear.model, key=jax.random.key(5), **{"reference": 0})
@@ -234,7 +234,7 @@ def skewed():
     return model, {"sensor": SingleDate(seen)}, mean, std, np.log(weight.mean(1) / 0.3 / np.sqrt(2.0 * np.pi))
 
 
-@pytest.mark.parametrize("name", ["lut", *(pytest.param(name, marks=pytest.mark.long) for name in ("nuts", "smc"))])
+@pytest.mark.parametrize("name", ["lut", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("nuts", "smc"))])
 def test_samplers_find_a_posterior_with_two_modes(name, skewed):
     model, data, mean, std, evidence = skewed
     # Chains that stay in one mode each say so.
@@ -334,7 +334,7 @@ def test_joint_chains_agree_with_the_known_noise(noisy, few):
     assert np.abs((joint.mean["level"] - learned.mean["level"]) / joint.std["level"]).max() < 0.6
 
 
-@pytest.mark.parametrize("name", ["lut", pytest.param("smc", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", ["lut", pytest.param("smc", marks=pytest.mark.thorough)])
 def test_global_sites_are_integrated_out_or_given(name, noisy, few):
     model, _, true, _ = noisy
     data, known, _ = few

@@ -43,7 +43,7 @@ def season(fields=FIELDS, every=11, **more):
 
 
 # A smooth error of the model leaves more room for the efficiency: the share is that found, 0.38, and some more.
-@pytest.mark.long
+@pytest.mark.thorough
 @pytest.mark.parametrize(("discrepancy", "share"), [(0.0, 0.35), (0.15, 0.45)])
 @pytest.mark.usefixtures("optimised")
 def test_simulated_fields_are_recovered_with_their_grain(discrepancy, share):
@@ -87,7 +87,11 @@ def few():
         (fit_laplace, {}),
         (fit_map, {}),
         (fit_svi, {}),
-        (fit_nuts, {"warmup": 100, "draws": 150, "chains": 2, "max_tree_depth": 5}),
+        pytest.param(
+            fit_nuts,
+            {"warmup": 100, "draws": 150, "chains": 2, "max_tree_depth": 5},
+            marks=pytest.mark.thorough,
+        ),
     ],
 )
 @pytest.mark.usefixtures("optimised")
@@ -112,7 +116,7 @@ def test_every_engine_finds_the_fields(fit, how, few):
 
 
 @pytest.mark.usefixtures("optimised")
-@pytest.mark.long
+@pytest.mark.thorough
 def test_many_fields_with_a_discrepancy_are_searched_to_the_end():
     """The joint laws of forty series, by factors of LAPACK, waited here for each other for ever (two cores)."""
     model, data = crop_growth(prior=PRIOR, hierarchical=False), season(fields=40)

@@ -180,7 +180,7 @@ def test_training_lowers_its_loss(hidden, key, optimised):
     assert history.shape == (60,) and history[-15:].mean() < history[:15].mean() - 0.1
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 def test_held_out_dates_are_predicted_better_than_without_the_prior_and_by_lines(key, optimised):
     days, values, _, clear = _fields(300)
     held = clear & (np.random.default_rng(1).random(clear.shape) < 0.3)

@@ -46,7 +46,7 @@ def test_is_an_amortised_posterior_of_seasons(key):
     np.testing.assert_allclose(again, drawn["first_rise"], rtol=1e-4)
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 def test_trained_on_simulations_it_is_calibrated(key, optimised):
     prior = season_prior(60.0, 180.0)
     sampler = acquisition(dates=40)

@@ -82,7 +82,7 @@ def inverted():
     return truth, jax.device_get(draws)
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 def test_intervals_cover_the_dates(inverted):
     truth, draws = inverted
     clear = (truth["amplitude"] > 0.2) & (np.arange(PIXELS) > 1)

@@ -92,7 +92,7 @@ def test_intervals_hold_on_simulations():
         assert rmse(truth[alias], retrieved()[f"{alias}_mean"]) < 0.75 * truth[alias].std(), alias
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 def test_heads_agree_with_posterior_draws():
     _, values, mask, seen = simulated()
     some = slice(0, 200)
@@ -202,7 +202,7 @@ def test_unknown_satellite_is_named():
         load_retrieval("landsat8")
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 def test_the_system_of_the_paper_trains_by_its_own_loss():
     bands = sensor("sentinel2a", bands=SENTINEL2_BANDS)
     vae = prosail_vae(bands, width=32, depth=2)

@@ -40,7 +40,7 @@ def _drawn(model, data):
     return run(jax.random.key(0))
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 def test_every_date_has_the_published_prior_and_close_dates_are_alike(bands):
     drawn = _drawn(seasonal_surface(bands), {"s2": _series(4000)})
     laws = {**priors.land_surface.canopy, **priors.land_surface.leaf, **priors.land_surface.soil}
@@ -58,7 +58,7 @@ def test_every_date_has_the_published_prior_and_close_dates_are_alike(bands):
     assert np.isfinite(drawn["bands"]).all()
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 def test_one_date_has_the_density_of_the_model_of_single_dates(bands):
     series = _series(3, DAYS[:1], 0.2)
     single = SingleDate(series.values[:, 0], series.mask[:, 0], jax.tree.map(lambda leaf: leaf[:, 0], series.geometry))
@@ -72,7 +72,7 @@ def test_one_date_has_the_density_of_the_model_of_single_dates(bands):
     np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 def test_lasting_errors_leave_every_date_its_law_and_tie_dates_together(bands):
     # Variables and share are fixed, so that what varies are errors.
     model, data, share = seasonal_surface(bands), {"s2": _series(6000)}, 0.7

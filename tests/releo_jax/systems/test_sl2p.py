@@ -172,7 +172,7 @@ def test_bad_requests_say_what_to_do():
         sl2p_retrieval("landsat8")
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 def test_stated_errors_are_those_on_simulations_of_the_toolbox_prior():
     """PROSAIL with the prior, the soils and the noise of the ATBD."""
     n, par = 1500, np.arange(405.0, 700.0, 10.0)

@@ -55,7 +55,7 @@ def _scene():
     return np.asarray(sites["soil_moisture"]), {RECORD: SingleDate(values, mask, view)}
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 def test_intervals_hold_the_truth_and_empty_pixels_return_the_prior():
     truth, data = _scene()
     posterior = fit_smc(MODEL, data, key=jax.random.key(1), particles=256, moves=4, reference=N)
@@ -91,7 +91,7 @@ def test_other_engines_take_the_same_model(engine):
     assert np.sqrt(np.mean((found[3:] - truth[3:16]) ** 2)) < 0.06 and np.isfinite(found).all()
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 def test_a_campaign_teaches_the_coefficients_that_made_it():
     fields, rng = 40, np.random.default_rng(3)
     moisture = rng.uniform(0.05, 0.4, (1, fields)).astype(np.float32)

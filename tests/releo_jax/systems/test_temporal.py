@@ -36,7 +36,7 @@ def _record(pixels=2, dates=5, seed=0):
     return Series(values, mask, time, SunView.from_degrees(*np.full((3, pixels, dates), 30.0, np.float32)))
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 def test_density_of_days_is_that_of_the_posterior_written_out(network):
     record = _record()
     course = np.random.default_rng(1).normal(size=(2, len(TEMPORAL), 5)).astype(np.float32)
@@ -95,7 +95,7 @@ def test_clouds_take_dates_away_and_change_some_that_they_leave():
     assert 0.07 < changed.sum() / record.mask.any(-1).sum() < 0.13
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 def test_intervals_hold_simulated_courses_on_clear_days_and_between():
     seasons = simulated_seasons(sensor("sentinel2a", bands=SENTINEL2_BANDS), 400, key=jax.random.key(77))
     record = seasons.record
