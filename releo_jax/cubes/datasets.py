@@ -130,6 +130,10 @@ def cube_of(
             mask = mask.expand_dims(time=raw.sizes["time"])
         outside = (raw < 0) | (raw > HIGHEST_REFLECTANCE)
         mask = mask | xr.where(outside, np.uint8(Flag.INVALID_VALUE), np.uint8(0))
+        fill = _declared_fill(raw)
+        if fill is not None and np.isfinite(fill):  # where it is NaN, as in our own files, the mask says why
+            gone = raw == raw.dtype.type(fill)
+            reflectance, mask = raw.where(~gone), mask | xr.where(gone, np.uint8(Flag.NODATA), np.uint8(0))
     else:
         coding = _coding(raw, scale, offset, str(path))
         reflectance, mask = decode(raw, coding)
@@ -297,8 +301,7 @@ def _angle(stored: xr.DataArray, where: str) -> xr.DataArray:
 def _coding(raw: xr.DataArray, scale: float | None, offset: float | None, where: str) -> Coding:
     check_numbers(raw.dtype, where)
     attrs = {**raw.encoding, **raw.attrs}
-    declared = attrs.get("_FillValue", attrs.get("missing_value"))
-    nodata = fill_values(raw.dtype, None if declared is None else float(np.ravel(declared)[0]))
+    nodata = fill_values(raw.dtype, _declared_fill(raw))
     saturated = saturated_values(raw.dtype)
     if scale is None and ("scale_factor" in attrs or attrs.get("add_offset", 0.0)):
         factor, summand = (_attribute(attrs, *name, where) for name in (("scale_factor", 1.0), ("add_offset", 0.0)))
@@ -306,6 +309,13 @@ def _coding(raw: xr.DataArray, scale: float | None, offset: float | None, where:
         return coding if offset is None else dataclasses.replace(coding, offset=offset)
     check_integers(raw.dtype, scale, where)
     return Coding(1.0 if scale is None else scale, offset or 0.0, nodata, saturated)
+
+
+def _declared_fill(raw: xr.DataArray) -> float | None:
+    """The number that a variable says it has where it has none."""
+    attrs = {**raw.encoding, **raw.attrs}
+    declared = attrs.get("_FillValue", attrs.get("missing_value"))
+    return None if declared is None else float(np.ravel(declared)[0])
 
 
 def _attribute(attrs: Mapping[str, Any], name: str, otherwise: float, where: str) -> float:

@@ -15,7 +15,7 @@ from rasterio.transform import Affine
 
 from releo_jax.cubes import open_cube, read_table, write_cube, write_scene
 from releo_jax.cubes.blocks import Window
-from releo_jax.cubes.convention import ANGLES, grid_of
+from releo_jax.cubes.convention import ANGLES, Flag, grid_of
 from releo_jax.cubes.streaming import BlockWriter, Layer, frame_of
 from releo_jax.errors import ReleoError
 from tests.releo_jax.cubes.products import write_theia, write_tif
@@ -331,3 +331,19 @@ def test_tables_with_damaged_metadata_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(pd, "read_parquet", fail)
     (tmp_path / "pixels.parquet").write_bytes(b"PAR1")
     refused("cannot be read as parquet", read_table, tmp_path / "pixels.parquet")
+
+
+def test_numbers_that_a_rewritten_cube_calls_missing_are_masked(cube, tmp_path):
+    number = float(cube["reflectance"].values[0, 2, 20, 20])
+    gone = cube["reflectance"].values == np.float32(number)
+    write_cube(cube, tmp_path / "scene.nc")
+    with xr.open_dataset(tmp_path / "scene.nc", mask_and_scale=False) as stored:
+        rewritten = stored.load()
+    for name in ("_FillValue", "missing_value"):
+        rewritten["reflectance"].attrs = {name: np.float32(number), "units": "1", "grid_mapping": "spatial_ref"}
+        bare = {} if name == "_FillValue" else {"reflectance": {"_FillValue": None}}
+        rewritten.to_netcdf(tmp_path / f"{name}.nc", encoding=bare)
+        found = open_cube(tmp_path / f"{name}.nc")
+        assert np.isnan(found["reflectance"].values[gone]).all()
+        np.testing.assert_array_equal(found["mask"].values, cube["mask"].values | np.where(gone, Flag.NODATA, 0))
+        np.testing.assert_array_equal(found["reflectance"].values[~gone], cube["reflectance"].values[~gone])
