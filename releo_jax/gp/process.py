@@ -99,31 +99,36 @@ class Posterior(Law):
         References:
             Wilson et al. 2021, Pathwise conditioning of Gaussian processes, JMLR 22, equation 12.
         """
-        process, sites = self.process, self.sites
-        batch = sites.time.shape[:-1]
-        wanted = jnp.asarray(time, sites.value.dtype)
-        wanted = jnp.broadcast_to(wanted, (*batch, wanted.shape[-1]))
-        every = jnp.concatenate([sites.time, wanted], -1)
-        order = jnp.argsort(every, -1, stable=True)
-        prior_key, noise_key = jax.random.split(key)
-        drawn = process.sample(prior_key, jnp.take_along_axis(every, order, -1), sample_shape)
-        axis = len(sample_shape) + len(batch)
-        place = jnp.argsort(order, -1)
-        if drawn.ndim > axis + 1:
-            place = place[..., None]
-        drawn = jnp.take_along_axis(drawn, jnp.broadcast_to(place, (*sample_shape, *place.shape)), axis)
-        at_sites, at_wanted = jnp.split(drawn, [sites.time.shape[-1]], axis)
-        noise = jnp.sqrt(sites.variance) * jax.random.normal(noise_key, at_sites.shape, at_sites.dtype)
-
-        def correction(residual: Array) -> Array:
-            # Not new sites, whose mask would depend on the draw, and with it all that the draws can share.
-            seen = eqx.tree_at(lambda s: s.value, sites, residual)
-            return process.condition(seen).at(wanted).mean
-
-        residual = jnp.where(sites.mask, sites.value - at_sites - noise, 0.0).reshape(-1, *sites.value.shape)
-        return at_wanted + jax.vmap(correction)(residual).reshape(at_wanted.shape)
+        return _sample(self, key, jnp.asarray(time, self.sites.value.dtype), sample_shape)
 
 
+@eqx.filter_jit
+def _sample(posterior: Posterior, key: Array, time: Array, sample_shape: tuple[int, ...]) -> Array:
+    process, sites = posterior.process, posterior.sites
+    batch = sites.time.shape[:-1]
+    wanted = jnp.broadcast_to(time, (*batch, time.shape[-1]))
+    every = jnp.concatenate([sites.time, wanted], -1)
+    order = jnp.argsort(every, -1, stable=True)
+    prior_key, noise_key = jax.random.split(key)
+    drawn = process.sample(prior_key, jnp.take_along_axis(every, order, -1), sample_shape)
+    axis = len(sample_shape) + len(batch)
+    place = jnp.argsort(order, -1)
+    if drawn.ndim > axis + 1:
+        place = place[..., None]
+    drawn = jnp.take_along_axis(drawn, jnp.broadcast_to(place, (*sample_shape, *place.shape)), axis)
+    at_sites, at_wanted = jnp.split(drawn, [sites.time.shape[-1]], axis)
+    noise = jnp.sqrt(sites.variance) * jax.random.normal(noise_key, at_sites.shape, at_sites.dtype)
+
+    def correction(residual: Array) -> Array:
+        # Not new sites, whose mask would depend on the draw, and with it all that the draws can share.
+        seen = eqx.tree_at(lambda s: s.value, sites, residual)
+        return process.condition(seen).at(wanted).mean
+
+    residual = jnp.where(sites.mask, sites.value - at_sites - noise, 0.0).reshape(-1, *sites.value.shape)
+    return at_wanted + jax.vmap(correction)(residual).reshape(at_wanted.shape)
+
+
+@jax.jit
 def expected_log_likelihood(sites: Sites, marginals: Marginals) -> Array:
     """Mean of the log density of the sites' values over a law of the process, `(*batch)`.
 

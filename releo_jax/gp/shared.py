@@ -31,9 +31,13 @@ class SharedPosterior(eqx.Module):
 
     def at(self, time: ArrayLike | None = None) -> Marginals:
         """Marginals of the process at days `(*batch, date)` in any order; at those of the sites by default."""
-        own, response = self.own.at(time), self.response.at(time)
-        mean = own.mean - self.error[..., None] * response.mean
-        return Marginals(mean, own.variance + response.mean**2 / self.precision[..., None])
+        return _joined(self, self.own.at(time), self.response.at(time))
+
+
+@eqx.filter_jit
+def _joined(posterior: SharedPosterior, own: Marginals, response: Marginals) -> Marginals:
+    mean = own.mean - posterior.error[..., None] * response.mean
+    return Marginals(mean, own.variance + response.mean**2 / posterior.precision[..., None])
 
 
 def condition_shared(process: Process, sites: Sites, loading: ArrayLike) -> SharedPosterior:
@@ -57,6 +61,11 @@ def condition_shared(process: Process, sites: Sites, loading: ArrayLike) -> Shar
     """
     if sites.value.ndim > sites.time.ndim:
         raise ValueError(f"condition_shared: expected sites of one output, got values {sites.value.shape}")
+    return _condition(process, sites, jnp.asarray(loading))
+
+
+@eqx.filter_jit
+def _condition(process: Process, sites: Sites, loading: Array) -> SharedPosterior:
     loading = jnp.where(sites.mask, jnp.broadcast_to(loading, sites.value.shape), 0.0)
     own = process.condition(sites)
     response = process.condition(eqx.tree_at(lambda s: s.value, sites, loading))
@@ -67,6 +76,7 @@ def condition_shared(process: Process, sites: Sites, loading: ArrayLike) -> Shar
     return SharedPosterior(own, response, error, precision, evidence)
 
 
+@jax.jit
 def log_likelihood_shared(sites: Sites, loading: ArrayLike, truth: ArrayLike) -> Array:
     """Log density of the values of sites around a known course of the process, `(*batch)`.
 

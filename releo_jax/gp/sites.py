@@ -41,23 +41,27 @@ class Sites(eqx.Module):
             )
         if not days.shape[-1]:
             raise ValueError("Sites: expected one date at least, got none; leave empty pixels in and mask their dates")
-        variance = jnp.broadcast_to(jnp.asarray(variance, value.dtype), value.shape)
-        mask = jnp.ones(value.shape, bool) if mask is None else jnp.asarray(mask)
-        if mask.dtype != jnp.bool_:
-            raise ValueError(f"Sites: expected a boolean mask (True = usable), got {mask.dtype}; compare it first")
-        if several and mask.shape == days.shape:
-            mask = mask[..., None]
-        known = jnp.isfinite(value) & jnp.isfinite(variance) & (variance > 0.0)
-        usable = (
-            jnp.broadcast_to(mask, value.shape)
-            & known
-            & (jnp.isfinite(days)[..., None] if several else jnp.isfinite(days))
-        )
+        if mask is not None:
+            mask = jnp.asarray(mask)
+            if mask.dtype != jnp.bool_:
+                raise ValueError(f"Sites: expected a boolean mask (True = usable), got {mask.dtype}; compare it first")
+        masked = _masked(days, value, jnp.asarray(variance, value.dtype), mask)
         _check_order(time)
         self.time = _filled(days)
-        self.value = jnp.where(usable, value, 0.0)
-        self.variance = jnp.where(usable, variance, 1.0)
-        self.mask = usable
+        self.value, self.variance, self.mask = masked
+
+
+@jax.jit
+def _masked(days: Array, value: Array, variance: Array, mask: Array | None) -> tuple[Array, Array, Array]:
+    """Values, variances and which are usable; what is not is a zero with a variance of one."""
+    variance = jnp.broadcast_to(variance, value.shape)
+    usable = jnp.isfinite(value) & jnp.isfinite(variance) & (variance > 0.0)
+    dated = jnp.isfinite(days)
+    usable = usable & (dated[..., None] if value.ndim > days.ndim else dated)
+    if mask is not None:
+        of_dates = value.ndim > days.ndim and mask.shape == days.shape
+        usable = usable & jnp.broadcast_to(mask[..., None] if of_dates else mask, value.shape)
+    return jnp.where(usable, value, 0.0), jnp.where(usable, variance, 1.0), usable
 
 
 def _days(time: ArrayLike, dtype: Any) -> Array:
@@ -93,6 +97,11 @@ def _filled(days: Array) -> Array:
     """Days with those that are not finite moved to their neighbour before, or to the first known one."""
     if not isinstance(days, jax.core.Tracer) and np.isfinite(np.asarray(days)).all():
         return days
+    return _with_neighbours(days)
+
+
+@jax.jit
+def _with_neighbours(days: Array) -> Array:
     known = jnp.isfinite(days)
     latest = jax.lax.cummax(jnp.where(known, days, -jnp.inf), axis=days.ndim - 1)
     first = jnp.min(jnp.where(known, days, jnp.inf), -1, keepdims=True)
@@ -112,18 +121,26 @@ def sorted_sites(
         The sites, and the index `(*batch, date)`: the i-th of them was the index[..., i]-th given.
     """
     value = jnp.asarray(value)
-    days = _days(time, value.dtype)
+    given = (value, jnp.asarray(variance), None if mask is None else jnp.asarray(mask))
+    days, moved, order = _in_order(_days(time, value.dtype), *given)
+    return Sites(days, *moved), order
+
+
+@jax.jit
+def _in_order(
+    days: Array, value: Array, variance: Array, mask: Array | None
+) -> tuple[Array, tuple[Array, Array, Array | None], Array]:
     order = jnp.argsort(jnp.where(jnp.isfinite(days), days, jnp.inf), axis=-1, stable=True)
 
-    def moved(x: ArrayLike) -> Array:
-        x = jnp.broadcast_to(jnp.asarray(x), value.shape)
+    def moved(x: Array) -> Array:
+        x = jnp.broadcast_to(x, value.shape)
         index = order[..., None] if x.ndim > order.ndim else order
         return jnp.take_along_axis(x, index, order.ndim - 1)
 
-    if mask is not None and jnp.ndim(mask) < value.ndim:
-        mask = jnp.asarray(mask)[..., None]
-    days = jnp.take_along_axis(days, order, -1)
-    return Sites(days, moved(value), moved(variance), None if mask is None else moved(mask)), order
+    if mask is not None and mask.ndim < value.ndim:
+        mask = mask[..., None]
+    given = (moved(value), moved(variance), None if mask is None else moved(mask))
+    return jnp.take_along_axis(days, order, -1), given, order
 
 
 class Marginals(NamedTuple):
