@@ -41,6 +41,12 @@ def in_single(tree):
     return jax.tree.map(lambda leaf: leaf if leaf.dtype == bool else jnp.asarray(leaf, jnp.float32), tree)
 
 
+@jax.jit
+def covariance(kernel, first, second):
+    """Of a kernel between days, by one program."""
+    return kernel(first, second)
+
+
 def make_sites(kernel: Kernel, *, dates: int = 30, pixels: int = 3, seed: int = 0) -> Sites:
     """Irregular dates of two years with gaps, of which the second pixel has none, and two are the same; float32."""
     rng = np.random.default_rng(seed)

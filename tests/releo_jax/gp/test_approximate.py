@@ -24,11 +24,11 @@ def make(request):
 def test_masked_dates_leave_no_trace(make, name):
     process, sites = make(KERNELS[name]), make_sites(KERNELS[name])
     usable = np.asarray(sites.mask[0] if sites.mask.ndim == 2 else sites.mask[0].all(-1))
-    one = [x[0] for x in (sites.time, sites.value, sites.variance)]
+    one = [np.asarray(x)[0] for x in (sites.time, sites.value, sites.variance)]
     masked = process.condition(Sites(*one, usable))
     absent = process.condition(Sites(*(x[usable] for x in one)))
     other = process.condition(
-        Sites(one[0], jnp.where(usable.reshape(-1, *[1] * (one[1].ndim - 1)), one[1], 1e6), one[2], usable)
+        Sites(one[0], np.where(usable.reshape(-1, *[1] * (one[1].ndim - 1)), one[1], np.float32(1e6)), one[2], usable)
     )
     np.testing.assert_allclose(masked.log_evidence, absent.log_evidence, rtol=1e-5)
     np.testing.assert_array_equal(masked.log_evidence, other.log_evidence)
@@ -43,12 +43,17 @@ def test_a_pixel_without_usable_dates_returns_the_prior(make, name):
     found = make(kernel).condition(sites)
     assert found.log_evidence[1] == 0.0
     assert make(kernel).kl(sites)[1] == 0.0
-    for time in (WANTED, None):
-        mean, variance = found.at(time)
+    for time in (np.resize(WANTED, sites.time.shape), None):  # as many as dates: the same programs
+        mean, variance = map(np.asarray, found.at(time))
         np.testing.assert_array_equal(mean[1], 0.0)
-        days = jnp.asarray(WANTED) if time is not None else sites.time[1]
-        np.testing.assert_allclose(variance[1], kernel.variances(days), rtol=2e-5)
+        days = np.asarray(sites.time if time is None else time)[1]
+        np.testing.assert_allclose(variance[1], _variances(kernel, days), rtol=2e-5)
         assert (variance[0] < variance[1]).any()
+
+
+@jax.jit
+def _variances(kernel, days):
+    return kernel.variances(days)
 
 
 def test_gradients_are_those_of_differences(make):
@@ -58,14 +63,14 @@ def test_gradients_are_those_of_differences(make):
         def evidence(logarithm):
             return make(Matern32(jnp.exp(logarithm[0]), jnp.exp(logarithm[1]))).condition(sites).log_evidence.sum()
 
-        at, step = jnp.log(jnp.array([0.7, 25.0])), 1e-5
-        found = jax.jit(jax.grad(evidence))(at)
+        at, step, both = np.log([0.7, 25.0]), 1e-5, jax.jit(jax.value_and_grad(evidence))
+        found = both(at)[1]
         for index in range(2):
             moved = step * np.eye(2)[index]
-            difference = (evidence(at + moved) - evidence(at - moved)) / (2.0 * step)
+            difference = (both(at + moved)[0] - both(at - moved)[0]) / (2.0 * step)
             assert abs(difference) > 0.1
             np.testing.assert_allclose(found[index], difference, rtol=1e-6)
-        log_prob = jax.grad(lambda scale: make(Matern32(0.7, scale)).log_prob(sites).sum())(jnp.asarray(25.0))
+        log_prob = jax.jit(jax.grad(lambda scale: make(Matern32(0.7, scale)).log_prob(sites).sum()))(np.float64(25.0))
         np.testing.assert_allclose(log_prob, found[1] / 25.0, rtol=1e-9)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from releo_jax.gp import Coregionalized, Exact, Matern12, Matern32, Matern52, banded, mean_field
-from tests.releo_jax.gp.cases import in_double, make_sites
+from tests.releo_jax.gp.cases import covariance, in_double, make_sites
 
 KERNEL = Matern52(0.7, 25.0)
 WANTED = np.array([640.0, -80.0, 3.0, 100.5, 350.0, 900.0])
@@ -35,7 +35,7 @@ def _dense(given, coupled, pixel):
     used = mask > 0.0
     days, mean, diagonal, coupling = time[used], mean[used], diagonal[used], coupling[used]
     b = np.diag(diagonal) + (np.diag(coupling[:-1], 1) if coupled else 0.0)
-    return days, mean, np.linalg.inv(b.T @ b), np.asarray(KERNEL(jnp.asarray(days), jnp.asarray(days)))
+    return days, mean, np.linalg.inv(b.T @ b), np.asarray(covariance(in_double(KERNEL), days, days))
 
 
 @pytest.mark.parametrize("coupled", [True, False], ids=["banded", "mean field"])
@@ -44,28 +44,28 @@ def test_divergence_and_marginals_are_those_of_dense_formulas(coupled):
         given = [x if x.dtype == bool else x.astype(np.float64) for x in _given(closest=0.5)]
         law = in_double(_law(given, coupled))
         kernel = in_double(KERNEL)
-        divergence, at, own = law.kl(), law.at(WANTED), law.at()
+        wanted = np.resize(WANTED, law.dates.time.shape)  # as many as dates: the same programs
+        divergence, at, own, elsewhere = law.kl(), law.at(wanted), law.at(), law.at(given[0])
         for pixel in (0, 2):
-            days, mean, covariance, prior = _dense(given, coupled, pixel)
+            days, mean, spread, prior = _dense(given, coupled, pixel)
             inverse = np.linalg.inv(prior)
             expected = 0.5 * (
-                np.trace(inverse @ covariance)
+                np.trace(inverse @ spread)
                 + mean @ inverse @ mean
                 - len(days)
                 + np.linalg.slogdet(prior)[1]
-                - np.linalg.slogdet(covariance)[1]
+                - np.linalg.slogdet(spread)[1]
             )
             np.testing.assert_allclose(divergence[pixel], expected, rtol=1e-8)
-            towards = np.asarray(kernel(jnp.asarray(WANTED), jnp.asarray(days))) @ inverse
+            towards = np.asarray(covariance(kernel, wanted[pixel], days)) @ inverse
             np.testing.assert_allclose(at.mean[pixel], towards @ mean, atol=1e-8)
-            variance = 0.7 - np.einsum("ij,jk,ik->i", towards, prior - covariance, towards)
+            variance = 0.7 - np.einsum("ij,jk,ik->i", towards, prior - spread, towards)
             np.testing.assert_allclose(at.variance[pixel], variance, atol=1e-8)
             used = given[-1][pixel]
             np.testing.assert_allclose(own.mean[pixel][used], mean, atol=1e-12)
-            np.testing.assert_allclose(own.variance[pixel][used], np.diag(covariance), rtol=1e-10)
-            masked = law.at(given[0][pixel][~used])
-            np.testing.assert_allclose(own.mean[pixel][~used], masked.mean[pixel], atol=1e-12)
-            np.testing.assert_allclose(own.variance[pixel][~used], masked.variance[pixel], atol=1e-12)
+            np.testing.assert_allclose(own.variance[pixel][used], np.diag(spread), rtol=1e-10)
+            for ours, theirs in zip(own, elsewhere, strict=True):
+                np.testing.assert_allclose(ours[pixel][~used], theirs[pixel][~used], atol=1e-12)
 
 
 def test_divergence_of_the_posterior_itself_is_that_of_the_sites():
@@ -81,7 +81,7 @@ def test_divergence_of_the_posterior_itself_is_that_of_the_sites():
             here = days == day
             value[here] += y / v
             certain[here] += 1.0 / v
-        precision = np.linalg.inv(np.asarray(kernel(jnp.asarray(days), jnp.asarray(days)))) + np.diag(certain)
+        precision = np.linalg.inv(np.asarray(covariance(kernel, days, days))) + np.diag(certain)
         b = np.linalg.cholesky(precision).T
         law = banded(kernel, days, np.linalg.solve(precision, value), np.diag(b), np.append(np.diag(b, 1), 0.0))
         np.testing.assert_allclose(np.triu(b, 2), 0.0, atol=1e-9)
@@ -110,7 +110,7 @@ def test_masked_dates_leave_no_trace():
 def test_a_pixel_without_usable_dates_returns_the_prior():
     law = _law(_given())
     assert law.kl()[1] == pytest.approx(0.0, abs=1e-6)
-    for time in (None, WANTED):
+    for time in (None, np.resize(WANTED, law.dates.time.shape)):
         mean, variance = law.at(time)
         np.testing.assert_array_equal(mean[1], 0.0)
         np.testing.assert_allclose(variance[1], 0.7, rtol=1e-6)
@@ -120,8 +120,8 @@ def test_a_pixel_without_usable_dates_returns_the_prior():
 def test_gradients_are_those_of_differences(coupled):
     with jax.enable_x64(True):
         time, mean, diagonal, coupling, mask = _given(dates=12)
-        start = [jnp.asarray(x, jnp.float64) for x in (mean, diagonal, coupling)]
-        scale = jnp.asarray(25.0, jnp.float64)
+        start = [x.astype(np.float64) for x in (mean, diagonal, coupling)]
+        scale, wanted = np.float64(25.0), np.resize(WANTED, mean.shape)  # as many as dates: the same program
 
         def objective(parts, scale):
             mean, diagonal, coupling = parts
@@ -131,16 +131,16 @@ def test_gradients_are_those_of_differences(coupled):
             else:
                 law = mean_field(kernel, time.astype(np.float64), mean, 1.0 / diagonal**2, mask)
             own = law.at()
-            return law.kl().sum() + (own.mean * own.variance).sum() + law.at(WANTED).variance.sum()
+            return law.kl().sum() + (own.mean * own.variance).sum() + law.at(wanted).variance.sum()
 
-        value = jax.jit(objective)
-        slopes = jax.jit(jax.grad(objective, argnums=(0, 1)))(start, scale)
+        both = jax.jit(jax.value_and_grad(objective, argnums=(0, 1)))
+        slopes = both(start, scale)[1]
         assert all(np.isfinite(x).all() for x in jax.tree.leaves(slopes))
         rng, step = np.random.default_rng(3), 1e-6
         parts = [rng.normal(size=x.shape) for x in start]
         for change, own in ((parts, 0.0), ([np.zeros(x.shape) for x in start], 1.0)):
-            ahead = value([x + step * d for x, d in zip(start, change, strict=True)], scale + step * own)
-            behind = value([x - step * d for x, d in zip(start, change, strict=True)], scale - step * own)
+            ahead = both([x + step * d for x, d in zip(start, change, strict=True)], scale + step * own)[0]
+            behind = both([x - step * d for x, d in zip(start, change, strict=True)], scale - step * own)[0]
             found = sum((s * d).sum() for s, d in zip(slopes[0], change, strict=True)) + slopes[1] * own
             assert abs(found) > 0.1
             np.testing.assert_allclose(found, (ahead - behind) / (2.0 * step), rtol=1e-6)

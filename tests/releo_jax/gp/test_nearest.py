@@ -1,12 +1,11 @@
 """Gaussian processes by neighbouring dates: against the covariance of all dates, and that of Vecchia's prior."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from releo_jax.gp import Exact, Matern12, Matern32, Matern52, Nearest, Sites
-from tests.releo_jax.gp.cases import KERNELS, SEASONS, SEVERAL, in_double, make_sites
+from tests.releo_jax.gp.cases import KERNELS, SEASONS, SEVERAL, covariance, in_double, make_sites
 
 WANTED = np.array([640.0, -80.0, 3.0, 100.5, 350.0, 900.0])  # in no order; before, between and after the dates
 
@@ -16,7 +15,7 @@ def _same(process, kernel, sites, tolerance):
     reference, found = exact.condition(sites), process.condition(sites)
     np.testing.assert_allclose(found.log_evidence, reference.log_evidence, rtol=0.0, atol=tolerance)
     np.testing.assert_allclose(process.log_prob(sites), reference.log_evidence, rtol=0.0, atol=tolerance)
-    for time in (None, WANTED):
+    for time in (None, np.resize(WANTED, sites.time.shape)):  # as many as dates: the same programs
         for ours, theirs in zip(found.at(time), reference.at(time), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=0.0, atol=tolerance)
     np.testing.assert_allclose(process.kl(sites), exact.kl(sites), rtol=0.0, atol=10.0 * tolerance)
@@ -38,12 +37,12 @@ def test_one_neighbour_is_exact_for_matern_12():
 
 def _vecchia(kernel, days, neighbours):
     """Covariance of the prior, (1 - B)⁻¹ D (1 - B)⁻ᵀ, from full matrices."""
-    covariance = np.asarray(kernel(jnp.asarray(days), jnp.asarray(days)))
-    slopes, left = np.zeros_like(covariance), np.zeros(len(days))
+    full = np.asarray(covariance(kernel, days, days))
+    slopes, left = np.zeros_like(full), np.zeros(len(days))
     for i in range(len(days)):
         before = np.arange(max(i - neighbours, 0), i)
-        slopes[i, before] = np.linalg.solve(covariance[np.ix_(before, before)], covariance[before, i])
-        left[i] = covariance[i, i] - slopes[i, before] @ covariance[before, i]
+        slopes[i, before] = np.linalg.solve(full[np.ix_(before, before)], full[before, i])
+        left[i] = full[i, i] - slopes[i, before] @ full[before, i]
     root = np.linalg.inv(np.eye(len(days)) - slopes)
     return root * left @ root.T
 
@@ -61,20 +60,20 @@ def test_evidence_and_marginals_are_those_of_vecchia():
         np.testing.assert_allclose(found.log_evidence, evidence, rtol=1e-9)
         exact = Exact(kernel).log_prob(Sites(days[usable], y, noise))
         assert abs(evidence - exact) > 1e-4  # three neighbours are not all
-        mean, variance = found.at(days[usable])
-        covariance = prior - prior @ np.linalg.solve(total, prior)
-        np.testing.assert_allclose(mean, prior @ np.linalg.solve(total, y), rtol=0.0, atol=1e-9)
-        np.testing.assert_allclose(variance, np.diag(covariance), rtol=0.0, atol=1e-9)
+        places, seen = np.array([6, 12]), len(y)
+        mean, variance = found.at(np.concatenate([days[usable], days[usable][places] - 0.4]))
+        smoothed, left = prior @ np.linalg.solve(total, y), prior - prior @ np.linalg.solve(total, prior)
+        np.testing.assert_allclose(mean[:seen], smoothed, rtol=0.0, atol=1e-9)
+        np.testing.assert_allclose(variance[:seen], np.diag(left), rtol=0.0, atol=1e-9)
         # Between dates: a regression on the four around, two before and two after, and their joint covariance.
-        for place in (6, 12):
+        for place, own, spread in zip(places, mean[seen:], variance[seen:], strict=True):
             around = np.arange(place - 2, place + 2)
-            now, known = np.array([days[usable][place] - 0.4]), days[usable][around]
-            towards = np.asarray(kernel(jnp.asarray(known), jnp.asarray(now)))[:, 0]
-            slopes = np.linalg.solve(np.asarray(kernel(jnp.asarray(known), jnp.asarray(known))), towards)
-            spread = 0.7 - slopes @ towards + slopes @ covariance[np.ix_(around, around)] @ slopes
-            np.testing.assert_allclose(found.at(now).variance[0], spread, rtol=0.0, atol=1e-9)
-            smoothed = (prior @ np.linalg.solve(total, y))[around]
-            np.testing.assert_allclose(found.at(now).mean[0], slopes @ smoothed, rtol=0.0, atol=1e-9)
+            together = np.append(days[usable][around], days[usable][place] - 0.4)
+            joint = np.asarray(covariance(kernel, together, together))
+            towards, slopes = joint[:4, 4], np.linalg.solve(joint[:4, :4], joint[:4, 4])
+            expected = 0.7 - slopes @ towards + slopes @ left[np.ix_(around, around)] @ slopes
+            np.testing.assert_allclose(spread, expected, rtol=0.0, atol=1e-9)
+            np.testing.assert_allclose(own, slopes @ smoothed[around], rtol=0.0, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["matern32", SEVERAL])
@@ -89,16 +88,19 @@ def test_more_neighbours_come_closer(name):
 @pytest.mark.parametrize("double", [False, True])
 def test_values_of_the_same_day_are_their_mean(double):
     with jax.enable_x64(double):
-        dtype, index = jnp.float64 if double else jnp.float32, np.array([0, 1, 4])
-        days = jnp.asarray([3.0, 10.0, 10.0, 10.0, 22.0], dtype)
-        thrice = Sites(days, jnp.asarray([0.1, 0.4, 0.6, 0.8, 0.2], dtype), 0.03)
-        once = Sites(days[index], jnp.asarray([0.1, 0.6, 0.2], dtype), jnp.asarray([0.03, 0.01, 0.03], dtype))
-        wanted, process = jnp.asarray([3.0, 10.0, 16.0, 22.0, 40.0], dtype), Nearest(Matern32(0.5, 20.0), 4)
-        for ours, theirs in zip(process.condition(thrice).at(wanted), process.condition(once).at(wanted), strict=True):
+        dtype = np.float64 if double else np.float32
+        days = np.array([3.0, 10.0, 10.0, 10.0, 22.0], dtype)
+        thrice = Sites(days, np.array([0.1, 0.4, 0.6, 0.8, 0.2], dtype), 0.03)
+        # Padded to the same number of dates: the same programs.
+        known, padding = np.array([[3.0, 10.0, 22.0], [0.1, 0.6, 0.2], [0.03, 0.01, 0.03]]), np.full(2, np.nan)
+        once = Sites(*(np.append(x, padding).astype(dtype) for x in known))
+        wanted, process = np.array([3.0, 10.0, 16.0, 22.0, 40.0], dtype), Nearest(Matern32(0.5, 20.0), 4)
+        found = process.condition(thrice)
+        for ours, theirs in zip(found.at(wanted), process.condition(once).at(wanted), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=0.0, atol=1e-10 if double else 1e-5)
-        np.testing.assert_allclose(process.log_prob(thrice), Exact(process.kernel).log_prob(thrice), rtol=1e-5)
-        gradient = jax.grad(lambda scale: Nearest(Matern32(0.5, scale), 1).log_prob(thrice))(jnp.asarray(20.0, dtype))
-        assert np.isfinite(gradient)  # the one neighbour is the same day
+        np.testing.assert_allclose(found.log_evidence, Exact(process.kernel).log_prob(thrice), rtol=1e-5)
+        slope = jax.jit(jax.grad(lambda scale: Nearest(Matern32(0.5, scale), 1).log_prob(thrice)))
+        assert np.isfinite(slope(dtype(20.0)))  # the one neighbour is the same day
 
 
 def test_draws_have_the_covariance_of_the_prior(optimised):
