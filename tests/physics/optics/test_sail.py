@@ -1,6 +1,7 @@
 """SAIL against an independent code, published spectra, limits and invariants."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -50,30 +51,28 @@ SCENE = {
 
 
 def reference_scenes(hot_spot):
-    """Reference cases, edges included, computed in batches by leaf angle distribution and surface angle; by row."""
-    reference = np.load(REFERENCES / "prosail.npz")
-    angles = reference["in_alpha"]
+    """Reference cases, edges included: leaves in batches by surface angle, canopies by leaf angle distribution; by
+    row."""
+    reference = dict(np.load(REFERENCES / "prosail.npz"))
+    angles, grid = reference["in_alpha"], reference["wavelengths"]
+    optics = np.zeros((3, len(angles), len(grid)), jnp.zeros(0).dtype)
+    for angle in (40.0, angles[LOSSLESS], angles[LOSSLESS + 10]):
+        rows = np.flatnonzero(angles == angle)
+        leaves = jax.jit(functools.partial(prospect_d, wavelengths=grid, surface_angle=float(angle)))
+        found = leaves(leaf(reference, rows))
+        optics[:, rows] = found.reflectance, found.transmittance, found.absorptance
+
+    @jax.jit
+    def run(optics, stand, ground, angles):
+        return sail(stand, optics, soil_mixture(ground, wavelengths=grid), angles, hot_spot=hot_spot)
+
     scenes = {}
     for is_bimodal in (True, False):
-        for angle in (40.0, angles[LOSSLESS], angles[LOSSLESS + 10]):
-            rows = np.flatnonzero((angles == angle) & ((reference["in_typelidf"] == 1) == is_bimodal))
-            run = jax.jit(
-                lambda record, stand, ground, angles, angle=angle: sail(
-                    stand,
-                    prospect_d(record, wavelengths=reference["wavelengths"], surface_angle=float(angle)),
-                    soil_mixture(ground, wavelengths=reference["wavelengths"]),
-                    angles,
-                    hot_spot=hot_spot,
-                )
-            )
-            if rows.size:
-                scene = run(
-                    leaf(reference, rows),
-                    canopy(reference, rows, is_bimodal),
-                    soil(reference, rows),
-                    sun_view(reference, rows),
-                )
-                scenes |= {row: jax.tree.map(lambda x, i=i: x[i], scene) for i, row in enumerate(rows)}
+        rows = np.flatnonzero(np.isin(angles, (40.0, angles[LOSSLESS], angles[LOSSLESS + 10])))
+        rows = rows[(reference["in_typelidf"][rows] == 1) == is_bimodal]
+        given = canopy(reference, rows, is_bimodal), soil(reference, rows), sun_view(reference, rows)
+        scene = jax.device_get(run(LeafOptics(*optics[:, rows]), *given))
+        scenes |= {row: jax.tree.map(lambda x, i=i: x[i], scene) for i, row in enumerate(rows)}
     assert len(scenes) > 40
     return reference, scenes
 
@@ -117,7 +116,7 @@ def test_exact_hot_spot_integral_equals_a_fine_sum():
         )
         q[:5] = [0.0, 1e-4, 1e-3, 1e-2, 1.0]
         angles = SunView.from_degrees(rng.uniform(0, 80, 50), rng.uniform(0, 60, 50), rng.uniform(0, 180, 50))
-        path, both_ways = hot_spot_integral(*map(jnp.asarray, (k_s, k_o, lai, q)), angles, angles.relative_azimuth)
+        path, both_ways = jax.jit(hot_spot_integral)(k_s, k_o, lai, q, angles, angles.relative_azimuth)
         s, o, psi = (np.asarray(angle) for angle in (angles.sun_zenith, angles.view_zenith, angles.relative_azimuth))
         distance = np.sqrt(np.tan(s) ** 2 + np.tan(o) ** 2 - 2 * np.tan(s) * np.tan(o) * np.cos(psi))
         scale = np.maximum(q * (k_s + k_o) / (2 * distance), 1e-12)
@@ -136,11 +135,11 @@ def test_terms_of_the_canopy_equal_the_reference_code():
     with jax.enable_x64(True):
         for is_bimodal in (True, False):
             rows = np.flatnonzero((reference["in_typelidf"] == 1) == is_bimodal)
-            optics = LeafOptics(jnp.asarray(reference["leaf_refl"][rows]), jnp.asarray(reference["leaf_tran"][rows]))
+            optics = LeafOptics(reference["leaf_refl"][rows], reference["leaf_tran"][rows])
             terms = sail(
                 canopy(reference, rows, is_bimodal),
                 optics,
-                jnp.asarray(reference["soil"][rows]),
+                reference["soil"][rows],
                 sun_view(reference, rows),
                 hot_spot="legacy",
             ).canopy
@@ -154,15 +153,17 @@ def test_published_fortran_spectrum():
     """The Fortran code has 13 classes of leaf angle; 18 classes are up to 5.2e-4 away (so is prosail 2.0.5)."""
     published = np.load(REFERENCES / "published_optics.npz")
     grid = published["wavelengths"]
-    optics = prospect_5(
-        Leaf(layers=1.5, chlorophyll=40.0, carotenoids=8.0, water=0.01, dry_matter=0.009), wavelengths=grid
-    )
-    scene = sail(
+
+    @jax.jit
+    def run(record, stand, ground, angles):
+        optics = prospect_5(record, wavelengths=grid)
+        return sail(stand, optics, soil_mixture(ground, wavelengths=grid), angles, hot_spot="legacy")
+
+    scene = run(
+        Leaf(layers=1.5, chlorophyll=40.0, carotenoids=8.0, water=0.01, dry_matter=0.009),
         BimodalCanopy(leaf_area_index=3.0, leaf_angle_a=-0.35, leaf_angle_b=-0.15, hot_spot=0.01),
-        optics,
-        soil_mixture(Soil(brightness=1.0, wetness=0.0), wavelengths=grid),
+        Soil(brightness=1.0, wetness=0.0),
         SunView.from_degrees(30.0, 10.0, 0.0),
-        hot_spot="legacy",
     )
     _, rdot, rsot, rddt, rsdt = published["fortran_canopy"].T
     for name, expected in zip(SCENE.values(), (rsot, rddt, rsdt, rdot), strict=True):
@@ -172,11 +173,11 @@ def test_published_fortran_spectrum():
 
 
 def example(lai=3.0, absorbing=True, soil_reflectance=0.2, angle=57.0, hot_spot=0.1, angles=(30.0, 10.0, 50.0)):
-    optics = LeafOptics(jnp.array([0.05, 0.5]), jnp.array([0.02, 0.45 if absorbing else 0.5]))
+    optics = LeafOptics(np.float32([0.05, 0.5]), np.float32([0.02, 0.45 if absorbing else 0.5]))
     return sail(
         Canopy(leaf_area_index=lai, mean_leaf_angle=angle, hot_spot=hot_spot),
         optics,
-        jnp.full(2, soil_reflectance),
+        np.full(2, soil_reflectance, np.float32),
         SunView.from_degrees(*angles),
     )
 
@@ -223,9 +224,12 @@ def test_more_leaves_darken_red_and_brighten_infrared_over_bright_soil():
     assert (np.diff(scene[:, 0]) < 0).all() and (np.diff(scene[:, 1]) > 0).all()
 
 
+_ellipsoidal, _bimodal = jax.jit(ellipsoidal), jax.jit(bimodal)
+
+
 @pytest.mark.parametrize("angle", [5.0, 30.0, 57.3, 58.4, 58.5, 75.0, 85.0])
 def test_ellipsoidal_shares_have_the_mean_angle(angle):
-    share = np.asarray(ellipsoidal(jnp.float32(angle)))
+    share = np.asarray(_ellipsoidal(np.float32(angle)))
     np.testing.assert_allclose(share.sum(), 1.0, rtol=1e-6)
     # Campbell's fit of the axis ratio reproduces the mean angle to about two degrees
     assert abs((share * np.arange(2.5, 90, 5)).sum() - angle) < 3.0
@@ -239,25 +243,36 @@ def test_bimodal_shares(a, b):
     angles = np.radians(np.arange(0.0, 91.0, 5.0))
     solution = np.interp(2.0 * angles, np.maximum.accumulate(x - y), x)
     cumulative = 2.0 / np.pi * (a * np.sin(solution) + 0.5 * b * np.sin(2.0 * solution) + angles)
-    share = np.asarray(bimodal(jnp.float32(a), jnp.float32(b)))
+    share = np.asarray(_bimodal(np.float32(a), np.float32(b)))
     # At b = -1 the equation has a triple root at 45 degrees: single precision knows it to its cube root, 5e-3.
     np.testing.assert_allclose(share, np.diff(cumulative), atol=5e-3 if b == -1.0 else 2e-5)
 
 
 def test_products():
     grid = np.arange(400, 2501, 10)
-    optics = prospect_d(Leaf(layers=1.5, chlorophyll=40, carotenoids=8, water=0.01, dry_matter=0.009), wavelengths=grid)
-    ground = soil_mixture(Soil(brightness=0.7, wetness=0.2), wavelengths=grid)
-    lai = jnp.array([0.0, 0.5, 2.0, 6.0])
-    stand = Canopy(leaf_area_index=lai, mean_leaf_angle=57.0, hot_spot=0.1)
-    scene = sail(stand, optics, ground, SunView.from_degrees(30.0, 0.0, 0.0))
-    absorbed, cover = fapar(scene, wavelengths=grid), fcover(stand)
+
+    @jax.jit
+    def run(record, ground, stand, angles):
+        optics = prospect_d(record, wavelengths=grid)
+        scene = sail(stand, optics, soil_mixture(ground, wavelengths=grid), angles)
+        dark, bright = surface_reflectance(scene, 0.0), surface_reflectance(scene, 1.0)
+        return scene, fapar(scene, wavelengths=grid), fcover(stand), dark, bright, albedo(scene, 1.0)
+
+    lai = np.float32([0.0, 0.5, 2.0, 6.0])
+    scene, absorbed, cover, clear, overcast, white = jax.device_get(
+        run(
+            Leaf(layers=1.5, chlorophyll=40, carotenoids=8, water=0.01, dry_matter=0.009),
+            Soil(brightness=0.7, wetness=0.2),
+            Canopy(leaf_area_index=lai, mean_leaf_angle=57.0, hot_spot=0.1),
+            SunView.from_degrees(30.0, 0.0, 0.0),
+        )
+    )
     np.testing.assert_allclose(absorbed[0], 0.0, atol=1e-6)
     assert (np.diff(absorbed) > 0).all() and 0.9 < absorbed[-1] < 0.99
     np.testing.assert_allclose(cover, 1.0 - scene.canopy.view_transmittance[:, 0], atol=1e-6)
-    np.testing.assert_allclose(surface_reflectance(scene, 0.0), scene.bidirectional)
-    np.testing.assert_allclose(surface_reflectance(scene, 1.0), scene.hemispherical_directional, atol=1e-6)
-    np.testing.assert_allclose(albedo(scene, 1.0), scene.bihemispherical, atol=1e-6)
+    np.testing.assert_allclose(clear, scene.bidirectional)
+    np.testing.assert_allclose(overcast, scene.hemispherical_directional, atol=1e-6)
+    np.testing.assert_allclose(white, scene.bihemispherical, atol=1e-6)
     # energy: absorbed by canopy + absorbed by soil + reflected = 1, per wavelength, checked at 550 nm only
     with pytest.raises(ValueError, match="400 to 700"):
         fapar(scene, wavelengths=np.arange(1000, 1000 + grid.size))
@@ -268,16 +283,20 @@ def test_band_mode_equals_the_full_spectrum_and_refuses_other_grids():
     record = Leaf(layers=1.5, chlorophyll=40, carotenoids=8, water=0.01, dry_matter=0.009)
     stand = Canopy(leaf_area_index=jnp.array([1.0, 3.0]), mean_leaf_angle=57.0, hot_spot=0.1)
     angles = SunView.from_degrees(30.0, 5.0, 90.0)
-    full = sail(stand, prospect_d(record), soil_mixture(Soil(brightness=1, wetness=0)), angles).bidirectional
-    nodes = soil_mixture(Soil(brightness=1, wetness=0), wavelengths=s2.wavelengths)
-    bands = prosail(record, stand, nodes, angles, sensor=s2)
-    np.testing.assert_allclose(bands, full @ s2.responses.T, atol=1e-6)
-    default = prosail(record, stand, soil_mixture(Soil(brightness=1, wetness=0)), angles, sensor=s2)
+
+    @jax.jit
+    def run(record, stand, ground, angles):
+        whole, nodes = soil_mixture(ground), soil_mixture(ground, wavelengths=s2.wavelengths)
+        full = sail(stand, prospect_d(record), whole, angles).bidirectional
+        return full @ s2.responses.T, *(prosail(record, stand, soil, angles, sensor=s2) for soil in (nodes, whole))
+
+    expected, bands, default = run(record, stand, Soil(brightness=1, wetness=0), angles)
+    np.testing.assert_allclose(bands, expected, atol=1e-6)
     np.testing.assert_allclose(bands, default, atol=1e-7)
     with pytest.raises(ValueError, match="wavelengths=sensor.wavelengths"):
         prosail(record, stand, jnp.ones(7), angles, sensor=s2)
     with pytest.raises(ValueError, match="sail: expected a soil spectrum of 2101"):
-        sail(stand, prospect_d(record), jnp.ones(7), angles)
+        jax.eval_shape(lambda record: sail(stand, prospect_d(record), jnp.ones(7), angles), record)
 
 
 def test_fields_of_the_result_are_documented():
