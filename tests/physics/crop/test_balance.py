@@ -142,13 +142,13 @@ def test_stores_stay_within_their_size_on_extreme_fields(legacy):
         minimum_humidity=np.full((fields, days), 30.0),
     )
     soil, use, water, basal = jax.tree.map(
-        lambda leaf: jnp.asarray(leaf, jnp.float32), (soil, use, water, rng.uniform(0.1, 1.2, (fields, days)))
+        lambda leaf: np.asarray(leaf, np.float32), (soil, use, water, rng.uniform(0.1, 1.2, (fields, days)))
     )
-    assert sound_root_zone(soil).all()
-    found = jax.jit(jax.vmap(lambda s, u, w, k: water_balance(s, u, w, coefficient=k, legacy=legacy)))(
-        soil, use, water, basal
-    )
-    total, evaporable = available_water(soil)[:, None], evaporable_water(soil)[:, None]
+    assert jax.jit(sound_root_zone)(soil).all()
+    run = jax.jit(jax.vmap(lambda s, u, w, k: water_balance(s, u, w, coefficient=k, legacy=legacy)))
+    found = jax.device_get(run(soil, use, water, basal))
+    total, evaporable = jax.device_get(jax.jit(lambda soil: (available_water(soil), evaporable_water(soil)))(soil))
+    total, evaporable = total[:, None], evaporable[:, None]
     assert all(np.isfinite(leaf).all() for leaf in found)
     assert (found.depletion >= -1e-3).all() and (found.depletion <= total + 2e-2).all()
     assert (found.surface_depletion >= -1e-3).all() and (found.surface_depletion <= evaporable + 2e-2).all()
@@ -200,11 +200,11 @@ def test_a_crop_with_water_grows_as_without_balance_and_a_thirsty_one_less(legac
     wet = DailyWater(reference_evapotranspiration=water.reference_evapotranspiration, rain=30.0)
     none = DailyWater(reference_evapotranspiration=water.reference_evapotranspiration)
     run = jax.jit(lambda water: safy_water(crop, soil, use, weather, water, legacy=legacy))
-    free = jax.jit(lambda weather: safy(crop, weather, legacy=legacy))(weather)
+    free = jax.device_get(jax.jit(lambda weather: safy(crop, weather, legacy=legacy))(weather))
     filled = [
         DailyWater(**{n: np.broadcast_to(getattr(w, n), 240) for n in parameters(DailyWater)}) for w in (wet, none)
     ]
-    (watered, flows), (thirsty, dry) = (run(w) for w in filled)
+    (watered, flows), (thirsty, dry) = (jax.device_get(run(w)) for w in filled)
     np.testing.assert_allclose(watered.biomass, free.biomass, rtol=1e-4)
     assert (flows.stress > 0.999).all()
     assert thirsty.biomass.max() < 0.5 * free.biomass.max() and dry.stress[-1] < 0.2
