@@ -12,6 +12,7 @@ SAFY as the prior mean of a series: `condition_series` ties draws of its curve t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -300,7 +301,15 @@ def condition_series(
     References:
         Rasmussen & Williams 2006, Gaussian Processes for Machine Learning, section 2.7 (mean functions).
     """
-    correlation = Matern32(1.0, length)(time, time)
+    given = (jnp.asarray(part) for part in (curve, relative, absolute, misfit))
+    return _condition(Matern32(1.0, length), values, mask, time, tuple(given), informed)
+
+
+@functools.partial(jax.jit, static_argnames="informed")
+def _condition(
+    kernel: Matern32, values: Array, mask: Array, time: Array, given: tuple[Array, ...], informed: bool
+) -> Conditioned:
+    correlation = kernel(time, time)
     both, exact = mask[:, None] & mask[None, :], jax.lax.Precision.HIGHEST
 
     def of_draw(curve: Array, relative: Array, absolute: Array, misfit: Array) -> tuple[Array, ...]:
@@ -318,7 +327,6 @@ def condition_series(
         return mean, covariance, jnp.sqrt(noise), density
 
     # One draw after the other: batches of factors can wait for each other for ever (see `releo_jax.marginals`).
-    given = tuple(jnp.asarray(part) for part in (curve, relative, absolute, misfit))
     mean, covariance, noise, density = jax.lax.map(lambda one: of_draw(*one), given)
     weight = jnp.full_like(density, 1.0 / density.size) if informed else jax.nn.softmax(density)
     return Conditioned(mean, covariance, noise, weight)
@@ -336,6 +344,13 @@ def draw_series(law: Conditioned, key: Array, n: int, *, measured: bool = False)
     Returns:
         m² m⁻²; as the laws are normal, a few may lie below zero where leaves are few.
     """
+    drawn, noise = _drawn(law, key, n)
+    return drawn + noise if measured else drawn
+
+
+@functools.partial(jax.jit, static_argnames="n")
+def _drawn(law: Conditioned, key: Array, n: int) -> tuple[Array, Array]:
+    """Draws of the series, and of the noise of a measurement, `(n, date)` each."""
     key_draw, key_series, key_noise = jax.random.split(key, 3)
     chosen = jax.random.choice(key_draw, law.weight.size, (n,), p=law.weight)
     values, axes = jax.lax.map(lambda one: tuple(jnp.linalg.eigh(one)), law.covariance)
@@ -344,7 +359,7 @@ def draw_series(law: Conditioned, key: Array, n: int, *, measured: bool = False)
     drawn = law.mean[chosen] + jnp.einsum(
         "nij,nj->ni", axes[chosen], root[chosen] * normal, precision=jax.lax.Precision.HIGHEST
     )
-    return drawn + law.noise[chosen] * noise if measured else drawn
+    return drawn, law.noise[chosen] * noise
 
 
 def _series_law(area: Array, relative: Array, absolute: Array, misfit: Array, error: SeriesError) -> dist.Distribution:

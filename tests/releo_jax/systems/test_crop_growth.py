@@ -160,7 +160,7 @@ def test_conditioned_series_is_the_textbook_formula():
     time, mask = np.array([0.0, 4.0, 11.0, 30.0], np.float32), np.array([True, False, True, False])
     curve = rng.uniform(1.0, 4.0, (3, 4)).astype(np.float32)
     values = np.array([2.0, np.inf, 3.0, 0.0], np.float32)
-    deviations = {n: jnp.full(3, v) for n, v in (("relative", 0.1), ("absolute", 0.2), ("misfit", 0.3))}
+    deviations = {n: np.full(3, v, np.float32) for n, v in (("relative", 0.1), ("absolute", 0.2), ("misfit", 0.3))}
     values = np.where(mask, values, 0.0)
     law = condition_series(curve, values, mask, time=time, length=15.0, **deviations)
     lag = np.sqrt(3.0) * np.abs(time[:, None] - time).astype(float) / 15.0
