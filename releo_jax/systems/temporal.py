@@ -128,6 +128,7 @@ class Figures(NamedTuple):
     quantiles: Array
 
 
+@functools.partial(jax.jit, static_argnames="row")
 def figures(scores: Scores, row: int, mean: Array, variance: Array, levels: Sequence[float] | np.ndarray) -> Figures:
     """Figures of a variable whose score is normal, its mean and deviation by quadrature over the score."""
     deviation = jnp.sqrt(jnp.maximum(variance, 0.0))
@@ -272,10 +273,14 @@ class TemporalRetrieval:
         """Reads a file written by `save`."""
         header = storage.read_header(path, _FORMAT, 1, writer="TemporalRetrieval.save", remedy="train again")
         bands = tuple(header["bands"])
-        scores = Scores(jnp.zeros((len(TEMPORAL), _KNOTS.size)))
-        blank = untrained(bands, jnp.zeros(len(bands)), jnp.ones(len(bands)), scores)
-        parameters, constants = storage.restore(path, blank.parameters, blank.constants)
-        return dataclasses.replace(blank, parameters=parameters, constants=constants, domain=domain)
+
+        @nnx.eval_shape  # shapes are enough: no weights are drawn
+        def blank() -> SeasonNetwork:
+            mean, scores = jnp.zeros(len(bands)), jnp.zeros((len(TEMPORAL), _KNOTS.size))
+            return SeasonNetwork(mean, mean, scores, width=WIDTH, rngs=nnx.Rngs(0))
+
+        graph, *states = nnx.split(blank, nnx.Param, ...)
+        return cls(bands, graph, *storage.restore(path, *states), domain)
 
     def usable(self, reflectance: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """The mask `(pixel, date, band)` without dates that are unlike anything simulated (snow, water, cloud)."""
@@ -370,7 +375,7 @@ class TemporalRetrieval:
         found: dict[str, np.ndarray] = {}
         marginals = season.posterior.at(jnp.asarray(wanted, jnp.float32))
         for index, alias in enumerate(season.variables):
-            law = _figures(season.scores, TEMPORAL.index(alias), *(m[:, index] for m in marginals), np.asarray(levels))
+            law = figures(season.scores, TEMPORAL.index(alias), *(m[:, index] for m in marginals), np.asarray(levels))
             rows = np.concatenate([law.mean[None], law.std[None], law.quantiles])
             high = rows[-1] > (np.inf if self.domain is None or alias != STATE else self.domain.largest)
             flags = flag | np.where(used & high, FLAGS["at_prior_bound"], 0)
@@ -378,9 +383,6 @@ class TemporalRetrieval:
             found |= {f"{alias}_{suffix}": row for suffix, row in zip(SUFFIXES, rows, strict=True)}
             found[f"{alias}_flag"] = flags.astype(np.uint8)
         return found
-
-
-_figures = jax.jit(figures, static_argnums=1)
 
 
 def untrained(bands: tuple[str, ...], mean: Array, scale: Array, scores: Scores, *, seed: int = 0) -> TemporalRetrieval:
