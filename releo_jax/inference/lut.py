@@ -247,7 +247,7 @@ def _comparison(
     if cost != "likelihood":
         return _nearest, (cost,), dict(noisy)
     if all(isinstance(_base(law), dist.Normal) for law in laws.values()):
-        return _weigh_normal, (), {name: _normal_terms(law, data[name]) for name, law in laws.items()}
+        return _weigh_normal, (), {name: _normal_terms(law, data[name].values.shape[1:]) for name, law in laws.items()}
     return _weigh, (), dict(laws)
 
 
@@ -257,9 +257,9 @@ def _base(law: Distribution) -> Distribution:
     return law
 
 
-def _normal_terms(law: Distribution, record: Any) -> Any:
+@functools.partial(jax.jit, static_argnums=1)
+def _normal_terms(law: Distribution, shape: tuple[int, ...]) -> Any:
     """Location, and the factors of x^2, x and 1 in the log density `(entry, value)`; x and location less the centre."""
-    shape = record.values.shape[1:]
 
     def of_entry(law: Distribution) -> tuple[Array, Array]:
         base = _base(law)

@@ -49,6 +49,13 @@ TOLERANCE = {"map": (1e-3, None), "laplace": (1e-3, 1e-3), "svi": (0.01, 0.01)}
 SAMPLED = (0.25, 0.25)
 
 
+@pytest.fixture(autouse=True)
+def optimised_where_it_runs_long(request):
+    """Programs that compare 20 000 entries with every pixel, or move its particles, run longer than they compile."""
+    if request.node.name.endswith(("[lut]", "[smc]")):
+        request.getfixturevalue("optimised")
+
+
 @pytest.fixture(scope="session")
 def scene(linear):
     """Forty pixels of the linear model; the last is empty, the last but one has not a number in a band."""
@@ -185,7 +192,6 @@ def test_a_mode_that_is_none_keeps_a_finite_law_and_is_marked(linear, scene):
     assert np.isfinite(found.rows).all() and np.isfinite(found.log_evidence).all()
 
 
-@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("name", ["laplace", "svi", "lut", pytest.param("smc", marks=pytest.mark.thorough)])
 def test_neither_key_nor_memory_nor_neighbours_change_what_is_found(name, linear, scene):
     """The same key gives the same numbers, in chunks of any size, and a broken pixel does not touch the others."""
