@@ -91,7 +91,7 @@ def _all(name, loc, scale, other):
 )
 def test_single_precision_is_as_good_as_double(name):
     q = np.full(LOC.shape, 0.3, np.float32)
-    other = np.asarray(TruncatedNormal(LOC, SCALE, low=0.0, high=1.0).icdf(q)) if name == "density" else q
+    other = np.asarray(_all("quantile", LOC, SCALE, q)[0]) if name == "density" else q
     single = [np.asarray(x, np.float64) for x in _all(name, LOC, SCALE, other)]
     with jax.enable_x64(True):
         wide = [jnp.asarray(x, jnp.float64) for x in (LOC, SCALE, other)]
@@ -162,15 +162,19 @@ def _general_densities(loc, scale, values):
 def test_one_central_law_has_the_quantiles_and_densities_that_many_have(loc, scale):
     law = TruncatedNormal(loc, scale, low=0.0, high=1.0)
     assert arithmetic.is_central(law.loc, law.scale, law.low, law.high)
-    levels = jnp.asarray(np.r_[0.0, 1e-6, np.linspace(1e-3, 1.0 - 1e-3, 200), 1.0], jnp.float32)
+    levels = np.r_[0.0, 1e-6, np.linspace(1e-3, 1.0 - 1e-3, 200), 1.0].astype(np.float32)
     general = _general_quantiles(loc, scale, levels)
-    np.testing.assert_allclose(law.icdf(levels), general, rtol=0, atol=2e-6 * min(scale, 1.0))
-    np.testing.assert_allclose(jax.jit(law.icdf)(levels), law.icdf(levels), rtol=0, atol=1e-6 * min(scale, 1.0))
-    slope = jax.jit(jax.vmap(jax.grad(law.icdf)))(levels[2:-1])
-    np.testing.assert_allclose(slope, np.exp(-law.log_prob(law.icdf(levels[2:-1]))), rtol=1e-4)
-    values = jnp.r_[-0.1, 0.0, law.icdf(levels[1:-1]), 1.0, 1.1]
+    quantiles = law.icdf(levels)
+    np.testing.assert_allclose(quantiles, general, rtol=0, atol=2e-6 * min(scale, 1.0))
+    values = np.r_[np.float32(-0.1), np.float32(0.0), quantiles[1:-1], np.float32(1.0), np.float32(1.1)]
 
-    found = jax.jit(lambda values: _densities(law, values))(values)
+    @jax.jit
+    def compiled(levels, values):
+        return law.icdf(levels), jax.vmap(jax.grad(law.icdf))(levels[2:-1]), _densities(law, values)
+
+    again, slope, found = compiled(levels, values)
+    np.testing.assert_allclose(again, quantiles, rtol=0, atol=1e-6 * min(scale, 1.0))
+    np.testing.assert_allclose(slope, np.exp(-law.log_prob(quantiles[2:-1])), rtol=1e-4)
     for got, expected in zip(found, _general_densities(loc, scale, values), strict=True):
         size = np.abs(np.where(np.isfinite(expected), expected, 0.0)).max()
         np.testing.assert_allclose(got, expected, rtol=2e-5, atol=2e-6 * size)
@@ -226,17 +230,23 @@ def test_laws_far_outside_stay_finite(shift, key):
 def test_implicit_gradients_are_finite_differences():
     q = np.array([0.01, 0.3, 0.8, 0.99])
 
-    @jax.jit
     def quantile(parameters):
         loc, scale, low, high = parameters
         return TruncatedNormal(loc, scale, low=low, high=high).icdf(q)
 
+    @jax.jit
+    @jax.vmap
+    def quantile_and_slopes(parameters):
+        value, back = jax.vjp(quantile, parameters)
+        return value, jax.vmap(back)(jnp.eye(q.size))[0]
+
+    step = 1e-5 * np.eye(4)
     with jax.enable_x64(True):
-        slopes = jax.jit(jax.jacobian(quantile))
         for loc, scale in [(0.4, 0.3), (-1.0, 0.4), (2.0, 0.3)]:
-            at, step = np.array([loc, scale, 0.0, 1.0]), 1e-5 * np.eye(4)
-            expected = [(quantile(at + d) - quantile(at - d)) / 2e-5 for d in step]
-            np.testing.assert_allclose(slopes(at), np.stack(expected, -1), rtol=1e-6, atol=1e-9)
+            at = np.array([loc, scale, 0.0, 1.0])
+            values, slopes = map(np.asarray, quantile_and_slopes(np.stack([at, *(at + step), *(at - step)])))
+            expected = (values[1:5] - values[5:]) / 2e-5
+            np.testing.assert_allclose(slopes[0], expected.T, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize(("loc", "scale"), CASES)
@@ -348,26 +358,32 @@ def test_logit_normal_moments_in_single_precision(scale):
 
 def test_a_normal_score_makes_uniform_laws_of_normal_ones():
     """Uniform quantities under a Gaussian copula, as NumPyro has them; on the line of the scores they are normal."""
-    correlation = jnp.array([[1.0, 0.6], [0.6, 1.0]])
-    law = dist.TransformedDistribution(dist.MultivariateNormal(jnp.zeros(2), correlation), NormalScore(0.03, 0.45))
-    known = dist.GaussianCopula(dist.Uniform(jnp.full(2, 0.03), jnp.full(2, 0.45)), correlation)
-    values = jax.jit(lambda key: known.sample(key, (200,)))(jax.random.key(0))
-    found, expected = jax.jit(lambda values: (law.log_prob(values), known.log_prob(values)))(values)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
-    line = biject_to(law.support)
-    scores = jnp.linspace(-4.5, 4.5, 19)[:, None] * jnp.ones(2)
+    correlation = np.array([[1.0, 0.6], [0.6, 1.0]], np.float32)
+
+    def made():
+        return dist.TransformedDistribution(dist.MultivariateNormal(jnp.zeros(2), correlation), NormalScore(0.03, 0.45))
+
+    @jax.jit
+    def densities(key):
+        known = dist.GaussianCopula(dist.Uniform(jnp.full(2, 0.03), jnp.full(2, 0.45)), correlation)
+        values = known.sample(key, (200,))
+        return made().log_prob(values), known.log_prob(values)
+
+    np.testing.assert_allclose(*densities(jax.random.key(0)), rtol=1e-4, atol=1e-4)
+    scores = np.linspace(-4.5, 4.5, 19, dtype=np.float32)[:, None] * np.ones(2, np.float32)
+    ends = np.array([[0.03, 0.45], [0.24, 0.24]], np.float32)
 
     @jax.jit
     def there_and_back(scores):
+        line = biject_to(made().support)
         image = line(scores)
-        return line._inverse(image), line.log_abs_det_jacobian(scores, image)
+        slope = jax.grad(lambda x: NormalScore(0.03, 0.45)._inverse(x))(jnp.float32(0.24))
+        return line._inverse(image), line.log_abs_det_jacobian(scores, image), line._inverse(ends), slope
 
-    back, volume = there_and_back(scores)
+    back, volume, at_ends, slope = there_and_back(scores)
     np.testing.assert_allclose(back, scores, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(volume, np.log(0.42**2) + stats.norm.logpdf(scores).sum(-1), rtol=1e-5)
-    ends = jax.jit(line._inverse)(jnp.array([[0.03, 0.45], [0.24, 0.24]]))
-    np.testing.assert_allclose(ends, [[-5.0, 5.0], [0.0, 0.0]], atol=1e-3)
-    slope = jax.grad(lambda x: NormalScore(0.03, 0.45)._inverse(x))(jnp.float32(0.24))
+    np.testing.assert_allclose(at_ends, [[-5.0, 5.0], [0.0, 0.0]], atol=1e-3)
     np.testing.assert_allclose(slope, np.sqrt(2.0 * np.pi) / 0.42, rtol=1e-5)
     with pytest.raises(ValueError, match="NormalScore: expected finite bounds low < high, got low 1"):
         NormalScore(1.0, 0.0)
