@@ -125,7 +125,7 @@ def train_weights(
     first: AmortizedPosterior | None = None
     for name in sensors:
         start = time.perf_counter()
-        bands, posterior = _untrained(method, name)
+        bands, posterior = _untrained(method, name, blank=first is not None)
         number = steps or STEPS[method]
         if first is not None:
             posterior = dataclasses.replace(posterior, parameters=first.parameters, constants=first.constants)
@@ -154,8 +154,9 @@ def _train_temporal(output: Path, steps: int, seed: int, runs: Runs, progress: b
     return f"{path}: {steps} steps, {time.perf_counter() - start:.0f} s"
 
 
-def _untrained(method: str, name: str) -> tuple[Sensor, AmortizedPosterior]:
+def _untrained(method: str, name: str, *, blank: bool) -> tuple[Sensor, AmortizedPosterior]:
+    """Sensor and posterior; nothing need be simulated for one that is `blank`, as it starts from another."""
     if method == "prosail-vae":
-        return land_surface_posterior(name)
+        return land_surface_posterior(name, blank=blank)
     bands = sensor(name, bands=SENTINEL2_BANDS)
-    return bands, optical_radar_posterior(bands)
+    return bands, optical_radar_posterior(bands, blank=blank)
