@@ -43,7 +43,7 @@ def simulated(n=3000, seed=5):
     seen = {RECORD: SingleDate(seen[RECORD].values, jnp.ones((n, 10), bool), seen[RECORD].geometry)}
     run = jax.jit(lambda seen, key: simulate(posterior.structure, posterior.model, seen, key, separately=True))
     sites, found = run(seen, jax.random.key(seed + 1))
-    truth = derived_variables(sites, seen[RECORD].geometry) | sites
+    truth = jax.jit(derived_variables)(sites, seen[RECORD].geometry) | sites
     return (
         {alias: np.asarray(truth[VARIABLES[alias].name]) for alias in retrieval.variables},
         np.asarray(found[RECORD].values),
