@@ -239,6 +239,12 @@ class AmortizedRetrieval:
         return {name: jnp.concatenate([part[name] for part in parts], axis=1)[:, :size] for name in names}
 
 
+def load_domain(path: str | os.PathLike[str]) -> Domain:
+    """The domain alone of a file that `AmortizedRetrieval.save` wrote."""
+    stored = storage.read_constants(path, {"domain": Domain(*Domain._fields)})  # type: ignore[arg-type]
+    return Domain(*(np.asarray(figure) for figure in stored["domain"]))
+
+
 SUFFIXES = ("mean", "std", "q05", "q50", "q95", "lower", "upper")
 
 _derived_draws = jax.jit(derived_variables)

@@ -39,8 +39,7 @@ from releo_jax.gp.shared import SharedPosterior, condition_shared
 from releo_jax.inference import storage
 from releo_jax.observations import Series
 from releo_jax.systems.domain import Domain, log_reflectance
-from releo_jax.systems.prosail_vae import load_retrieval
-from releo_jax.systems.retrieval import STATE, SUFFIXES
+from releo_jax.systems.retrieval import STATE, SUFFIXES, load_domain
 from releo_jax.systems.weights import weights_file
 from releo_jax.variables import FLAGS
 
@@ -418,6 +417,7 @@ def _shipped() -> TemporalRetrieval:
 
 
 def _load(folder: Path | None) -> TemporalRetrieval:
-    domain = load_retrieval("sentinel2a").domain
+    with weights_file("prosail_vae_sentinel2a") as path:
+        domain = load_domain(path)
     with weights_file("prosail_vae_temporal", folder) as path:
         return TemporalRetrieval.load(path, domain=domain)
