@@ -102,6 +102,13 @@ def _checked(subsets: Iterable[Sequence[str]], bands: Sequence[str]) -> list[Seq
     return subsets
 
 
+def placeholder(sampler: Acquisitions, n: int) -> Observations:
+    """Observations as a sampler draws them for `n` pixels, with zeros for all numbers: nothing is compiled."""
+    shapes = jax.eval_shape(lambda key: sampler(key, n), jax.random.key(0))
+    example: Observations = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    return example
+
+
 class _Bootstrap(eqx.Module):
     observations: Observations
     size: int = eqx.field(static=True)

@@ -40,7 +40,7 @@ from physics.microwave import (
     water_cloud,
 )
 from releo_jax import priors
-from releo_jax.acquisitions import Acquisitions, synthetic_acquisition
+from releo_jax.acquisitions import Acquisitions, placeholder, synthetic_acquisition
 from releo_jax.distributions import NormalScore
 from releo_jax.encoders import SetEncoder
 from releo_jax.inference.amortized import AmortizedPosterior, amortize
@@ -369,7 +369,7 @@ def optical_radar_posterior(
         An amortised posterior; `fit` it to `acquisition(sensor)`.
     """
     model, sampler, key = optical_radar(sensor), acquisition(sensor), jax.random.key(seed)
-    example = sampler(key, 64)
+    example = placeholder(sampler, 64)
     if not blank:
         structure = read_structure(model, example)
         simulated = jax.jit(lambda seen: simulate(structure, model, seen, key, separately=True)[1])

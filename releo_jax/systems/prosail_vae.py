@@ -32,7 +32,7 @@ from flax import nnx
 
 from physics import Canopy, Leaf, Sensor, Soil, prosail, sensor, soil_mixture
 from releo_jax import priors
-from releo_jax.acquisitions import Acquisitions, synthetic_acquisition
+from releo_jax.acquisitions import Acquisitions, placeholder, synthetic_acquisition
 from releo_jax.encoders.pixel import PixelEncoder
 from releo_jax.errors import ReleoError
 from releo_jax.inference.amortized import AmortizedPosterior, amortize
@@ -117,9 +117,8 @@ def _untrained(
     model: Model, bands: Sensor, *, family: str, width: int, depth: int, seed: int = 0, blank: bool = False
 ) -> AmortizedPosterior:
     """Guide of a model, its encoder standardised on simulated pixels; `blank` if weights are loaded into it."""
-    acquisitions = acquisition(bands)
-    key = jax.random.key(seed)
-    example: Observations = acquisitions(key, 64)
+    acquisitions, key = acquisition(bands), jax.random.key(seed)
+    example = placeholder(acquisitions, 64)
     if not blank:
         structure = read_structure(model, example)
         simulated = jax.jit(lambda seen: simulate(structure, model, seen, key, separately=True)[1])

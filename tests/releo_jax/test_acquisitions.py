@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from physics.optics.geometry import SunView
-from releo_jax.acquisitions import from_observations, synthetic_acquisition
+from releo_jax.acquisitions import from_observations, placeholder, synthetic_acquisition
 from releo_jax.observations import SingleDate
 
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
@@ -34,6 +34,20 @@ def test_sampler_is_determined_by_its_key():
     one, same, other = (sampler(jax.random.key(k), 50)["s2"] for k in (1, 1, 2))
     np.testing.assert_array_equal(one.mask, same.mask)
     assert (np.asarray(one.geometry.sun_zenith) != np.asarray(other.geometry.sun_zenith)).all()
+
+
+def test_a_placeholder_has_the_shapes_of_a_draw_and_draws_nothing():
+    sampler, drawn = synthetic_acquisition("s2", BANDS), []
+
+    def counted(key, n):
+        drawn.append(key)
+        return sampler(key, n)
+
+    found, expected = placeholder(counted, 7), sampler(jax.random.key(0), 7)
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert one.shape == other.shape and one.dtype == other.dtype and not one.any()
+    assert [isinstance(key, jax.core.Tracer) for key in drawn] == [True]
 
 
 def test_unknown_bands_and_shares_are_named():
