@@ -57,9 +57,8 @@ _invert(Path(sys.argv[1]), _Stopped(int(sys.argv[2]), lambda: os.kill(os.getpid(
 """
 
 
-@pytest.mark.parametrize(
-    "suffix", [pytest.param("nc", marks=pytest.mark.long), pytest.param("zarr", marks=pytest.mark.long), "tif"]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("suffix", ["nc", "zarr", "tif"])
 def test_killed_runs_go_on_to_the_same_bytes(tmp_path, suffix):
     whole, output = tmp_path / "whole" / f"map.{suffix}", tmp_path / "killed" / f"map.{suffix}"
     whole.parent.mkdir(), output.parent.mkdir()

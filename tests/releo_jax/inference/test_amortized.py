@@ -21,6 +21,7 @@ from releo_jax.inference.structure import read_structure, simulate
 from releo_jax.observations import observe
 
 SMALL = {"mixture": {"components": 4}, "flow": {"layers": 2, "width": 32, "knots": 6}}
+USUAL = ("full_covariance", "logit_normal")
 
 
 MOST = 1000
@@ -158,7 +159,7 @@ def test_doubly_reparameterised_slope_is_that_of_the_bound(bounded, key):
 
 
 @pytest.mark.parametrize(
-    "family", [pytest.param(name, marks=[pytest.mark.thorough] * (name == "flow")) for name in sorted(FAMILIES)]
+    "family", [pytest.param(name, marks=[pytest.mark.thorough] * (name not in USUAL)) for name in sorted(FAMILIES)]
 )
 def test_files_give_back_every_family_and_posteriors_answer_everything(family, bounded, intervals, key, tmp_path):
     toy = intervals if family == "truncated_normal" else bounded

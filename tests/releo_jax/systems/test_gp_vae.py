@@ -69,7 +69,9 @@ def test_empty_pixels_return_the_prior_and_pixels_do_not_touch(key):
     assert np.isfinite(weekly.log_density(jnp.zeros((4, 14, 3)))).all()
 
 
-@pytest.mark.parametrize("guide", PARTS)
+@pytest.mark.parametrize(
+    "guide", [pytest.param(name, marks=[pytest.mark.thorough] * (name == "mean_field")) for name in PARTS]
+)
 def test_padded_and_masked_dates_leave_no_trace(guide, key):
     days, values, _, seen = _fields(3, dates=10)
     data = _data(days, values, seen)

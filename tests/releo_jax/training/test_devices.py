@@ -40,6 +40,7 @@ def alone():
     return {False: whole, True: split}
 
 
+@pytest.mark.long
 def test_devices_and_strategies_change_no_loss(alone):
     runs = [
         {"parts": 4, "split": split, "strategy": strategy, "use": use}
@@ -76,6 +77,7 @@ def test_processes_change_no_loss(alone, processes):
             _same(alone[run.get("split", False)], result)
 
 
+@pytest.mark.long
 def test_many_steps_on_devices_that_wait_for_each_other_come_to_an_end():
     (found,) = _result(_start(devices=4, steps=2000, runs=[{"parts": 4}]))
     assert len(found["history"]) == 2000 and found["history"][-1] < 0.1
