@@ -33,6 +33,7 @@ def scene(tmp_path_factory):
     return path
 
 
+@pytest.mark.long
 def test_weights_are_written_for_each_sensor_and_used_by_invert(tmp_path, trained, scene, capsys):
     folder = tmp_path / "weights"
     words = ["train", str(folder), "--sensors", "sentinel2a,sentinel2b", "--steps", "50", "--parts", "2"]
