@@ -92,7 +92,11 @@ def cluster(workers: int | str | Client) -> Iterator[Client]:
     # By itself, Dask has its processes give every freed array back to the system: a fifth of their time on images.
     with dask.config.set({"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}):
         local = LocalCluster(
-            n_workers=number, threads_per_worker=1, dashboard_address=None, memory_limit=None, silence_logs=50
+            n_workers=number,
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",  # any free port: without an address Dask asks for 8787, which may be taken
+            memory_limit=None,
+            silence_logs=50,
         )
     with local, Client(local, set_as_default=False) as client:
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []

@@ -84,6 +84,12 @@ def test_an_address_that_nobody_answers_is_named(scene, tmp_path):
 
 
 @pytest.mark.long
+def test_two_maps_at_once_have_processes_of_their_own():
+    with cluster(1) as one, cluster(1) as other:  # a port that is taken would be a warning, and so an error here
+        assert one.submit(os.getpid).result() != other.submit(os.getpid).result()
+
+
+@pytest.mark.long
 def test_cubes_in_memory_and_from_files_are_shared_out_too(scene, tmp_path):
     """By a retrieval that no file names: it travels with the cube."""
     retrieval = load_method("sl2p", "sentinel2a")
