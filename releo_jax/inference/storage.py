@@ -104,7 +104,12 @@ def check_structure(path: str | os.PathLike[str], structure: Structure) -> None:
 
 
 def read_constants(path: str | os.PathLike[str], place: Any) -> Any:
-    """Some of the stored constants: a structure like theirs with the arrays for its leaves."""
+    """Some of the stored constants, without knowing the others.
+
+    Args:
+        path: a file that `save` wrote.
+        place: a structure like theirs, such as `{"domain": ...}`; its leaves are replaced by the stored arrays.
+    """
     names = named({}, place)
     with safe_open(path, framework="numpy") as file:
         found = iter([jnp.asarray(file.get_tensor(name)) for name in names])

@@ -116,33 +116,36 @@ def test_a_pixel_without_usable_dates_returns_the_prior():
         np.testing.assert_allclose(variance[1], 0.7, rtol=1e-6)
 
 
-def test_gradients_are_those_of_differences():
-    """With couplings, and without: the mean-field law is the one whose couplings are zero."""
+@pytest.mark.parametrize("coupled", [True, False], ids=["banded", "mean field"])
+def test_gradients_are_those_of_differences(coupled):
     with jax.enable_x64(True):
         time, mean, diagonal, coupling, mask = _given(dates=12)
-        wanted = np.resize(WANTED, mean.shape)  # as many as dates: the same program
+        start = [x.astype(np.float64) for x in (mean, diagonal, coupling)]
+        scale, wanted = np.float64(25.0), np.resize(WANTED, mean.shape)  # as many as dates: the same program
 
         def objective(parts, scale):
+            mean, diagonal, coupling = parts
             kernel = Matern52(jnp.asarray(0.7, jnp.float64), scale)
-            law = banded(kernel, time.astype(np.float64), *parts, mask)
+            if coupled:
+                law = banded(kernel, time.astype(np.float64), mean, diagonal, coupling, mask)
+            else:
+                law = mean_field(kernel, time.astype(np.float64), mean, 1.0 / diagonal**2, mask)
             own = law.at()
             return law.kl().sum() + (own.mean * own.variance).sum() + law.at(wanted).variance.sum()
 
         both = jax.jit(jax.value_and_grad(objective, argnums=(0, 1)))
-        rng, step, scale = np.random.default_rng(3), 1e-6, np.float64(25.0)
-        for couplings in (coupling, 0.0 * coupling):
-            start = [x.astype(np.float64) for x in (mean, diagonal, couplings)]
-            slopes = jax.device_get(both(start, scale)[1])
-            assert all(np.isfinite(x).all() for x in jax.tree.leaves(slopes))
-            parts = [rng.normal(size=x.shape) for x in start]
-            for change, own in ((parts, 0.0), ([np.zeros(x.shape) for x in start], 1.0)):
-                ahead = both([x + step * d for x, d in zip(start, change, strict=True)], scale + step * own)[0]
-                behind = both([x - step * d for x, d in zip(start, change, strict=True)], scale - step * own)[0]
-                found = sum((s * d).sum() for s, d in zip(slopes[0], change, strict=True)) + slopes[1] * own
-                assert abs(found) > 0.1
-                np.testing.assert_allclose(found, (ahead - behind) / (2.0 * step), rtol=1e-6)
-            for slope in slopes[0]:
-                np.testing.assert_array_equal(slope[~mask], 0.0)
+        slopes = both(start, scale)[1]
+        assert all(np.isfinite(x).all() for x in jax.tree.leaves(slopes))
+        rng, step = np.random.default_rng(3), 1e-6
+        parts = [rng.normal(size=x.shape) for x in start]
+        for change, own in ((parts, 0.0), ([np.zeros(x.shape) for x in start], 1.0)):
+            ahead = both([x + step * d for x, d in zip(start, change, strict=True)], scale + step * own)[0]
+            behind = both([x - step * d for x, d in zip(start, change, strict=True)], scale - step * own)[0]
+            found = sum((s * d).sum() for s, d in zip(slopes[0], change, strict=True)) + slopes[1] * own
+            assert abs(found) > 0.1
+            np.testing.assert_allclose(found, (ahead - behind) / (2.0 * step), rtol=1e-6)
+        for slope in slopes[0]:
+            np.testing.assert_array_equal(np.asarray(slope)[~mask], 0.0)
 
 
 def test_draws_have_the_marginals(optimised):
