@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,7 +55,7 @@ def plot_map(result: xr.Dataset, name: str, *, date: int = 0) -> Figure:
 class _Row:
     """Maps side by side on one grid, with what explains their colours below; everything placed in inches."""
 
-    width, gap, left, right, bottom = 2.9, 0.3, 0.8, 0.15, 1.2
+    width, gap, left, right, bottom = 2.9, 0.3, 0.8, 0.15, 1.35
 
     def __init__(self, part: xr.Dataset, titles: Sequence[str], heading: str) -> None:
         number = len(titles)
@@ -102,8 +103,9 @@ class _Row:
         image = self.image(index, values, cmap=cmap, vmin=low, vmax=high)
         below, above = bool((finite < low).any()), bool((finite > high).any())
         extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[below, above]
+        lines = textwrap.fill(text, 42)  # as wide as the map
         bar = self.figure.colorbar(
-            image, cax=self._place(index, 0.5, 0.11, 0.1), orientation="horizontal", extend=extend, label=text
+            image, cax=self._place(index, 0.65, 0.11, 0.1), orientation="horizontal", extend=extend, label=lines
         )
         bar.outline.set_linewidth(0.5)  # type: ignore[operator]
         bar.locator = MaxNLocator(6)
